@@ -1,0 +1,36 @@
+"""The output folder of a run: ``results.jsonl`` and a folder of heatmaps for each image."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from heatdrop.vocabulary import HeatmapFiles, Result
+
+RESULTS = "results.jsonl"
+
+
+class OutputFolder:
+    """Where a run leaves its answers. Nothing is ever written outside ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def save_heatmap(self, file: str, image_id: str, label: str, contents: Iterable[tuple[str, bytes]]) -> HeatmapFiles:
+        """Write the overlay, figure and maps of one class of an image; returns their paths relative to ``root``."""
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(file).stem).strip("-.")[:60] or "image"
+        folder = self.root / "heatmaps" / f"{stem}-{image_id[:12]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for name, content in contents:
+            path = folder / Path(name).name
+            path.write_bytes(content)
+            paths.append(path.relative_to(self.root).as_posix())
+        overlay, figure, maps = paths
+        return HeatmapFiles(label=label, overlay=overlay, figure=figure, maps=maps)
+
+    def save_results(self, results: Iterable[Result]) -> Path:
+        """Write ``results.jsonl``, one object an image."""
+        path = self.root / RESULTS
+        path.write_text("".join(result.model_dump_json() + "\n" for result in results), encoding="utf-8")
+        return path

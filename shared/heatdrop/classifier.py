@@ -1,0 +1,56 @@
+"""Predictions through LiteRT: no TensorFlow, a cold start in a blink."""
+
+import os
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from heatdrop import images
+from heatdrop.errors import InvalidBundle
+from heatdrop.images import DecodedImage
+from heatdrop.model.bundle import LITERT_MODEL, Bundle
+from heatdrop.preprocessing import preprocess
+from heatdrop.vocabulary import Prediction
+
+
+def model_input(image: DecodedImage, bundle: Bundle) -> NDArray[np.float32]:
+    """(H, W, 3) float32: what the bundle's model sees of an image. Prediction and explanation share it."""
+    return preprocess(images.resize(image.pixels, bundle.size), bundle.description.preprocess)
+
+
+def rank(labels: tuple[str, ...], scores: NDArray[np.float32]) -> tuple[Prediction, ...]:
+    """All classes, best first; equal scores keep the order of the labels."""
+    order = np.argsort(-scores, kind="stable")
+    return tuple(Prediction(label=labels[i], score=min(max(float(scores[i]), 0.0), 1.0)) for i in order)
+
+
+class Classifier:
+    """A bundle's model, loaded once and used for many images. Not safe for use by several threads at once."""
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        """Load the model.
+
+        Raises:
+            InvalidBundle: the model is missing, changed, or does not fit the bundle's labels.
+        """
+        self.bundle = bundle
+        self._interpreter = Interpreter(
+            model_content=bundle.read(LITERT_MODEL), num_threads=threads or os.cpu_count() or 1
+        )
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        outputs = int(self._interpreter.get_output_details()[0]["shape"][-1])
+        if max(outputs, 2) != len(bundle.labels):
+            raise InvalidBundle(f"the model has {outputs} outputs but {len(bundle.labels)} labels; pack it again")
+
+    def classify(self, image: DecodedImage) -> tuple[Prediction, ...]:
+        """All classes of one image, best first."""
+        self._interpreter.set_tensor(self._input, model_input(image, self.bundle)[None])
+        self._interpreter.invoke()
+        scores = self._interpreter.get_tensor(self._output)[0]
+        if len(scores) == 1:
+            # One sigmoid unit: the probability of the second class.
+            scores = np.array([1 - scores[0], scores[0]], np.float32)
+        return rank(self.bundle.labels, scores)

@@ -1,0 +1,78 @@
+"""What a person sees in the terminal: tables, progress, sentences. Programs read standard output, people read both."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from heatdrop.vocabulary import DISCLAIMER, Result, State
+
+T = TypeVar("T")
+
+# Standard output is for answers; everything else goes to standard error, so that `--json` can be piped.
+messages = Console(stderr=True, highlight=False)
+answers = Console(highlight=False, soft_wrap=False)
+
+_COLOURS = {
+    State.EXPLAINED: "green",
+    State.CLASSIFIED: "green",
+    State.REJECTED: "yellow",
+    State.FAILED: "red",
+    State.RECEIVED: "cyan",
+}
+
+
+def progress_bar() -> Progress:
+    """A progress display on standard error, one line a stage."""
+    return Progress(
+        TextColumn("{task.description:<12}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=messages,
+    )
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
+    """Go through ``items`` with a progress bar."""
+    with progress_bar() as bar:
+        yield from bar.track(items, description=description, total=total)
+
+
+def show_results(results: Sequence[Result], output: Path | None = None) -> None:
+    """One row an image: file, state, its best classes with their scores, and where its heatmaps are."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("file", overflow="fold", ratio=3)
+    table.add_column("state", no_wrap=True)
+    table.add_column("classes, or why not", overflow="fold", ratio=4)
+    if output is not None:
+        table.add_column("heatmaps", overflow="fold", ratio=4)
+    for result in results:
+        colour = _COLOURS[result.state]
+        row = [
+            escape(printable(result.file)),
+            f"[{colour}]{result.state}[/]",
+            escape(printable(result.reason or _classes(result))),
+        ]
+        if output is not None:
+            row.append(escape(printable(_folder(result, output))))
+        table.add_row(*row)
+    answers.print(table)
+    answers.print(DISCLAIMER, style="dim")
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _classes(result: Result) -> str:
+    return "  ".join(f"{p.label} {p.score:.3f}" for p in result.predictions[:3])
+
+
+def _folder(result: Result, output: Path) -> str:
+    return str((output / result.heatmaps[0].overlay).parent) if result.heatmaps else ""

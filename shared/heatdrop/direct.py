@@ -1,0 +1,92 @@
+"""Predictions and heatmaps in this process, without any cloud: the same steps, the same answers."""
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heatdrop import identity, images
+from heatdrop.artefacts import OutputFolder
+from heatdrop.classifier import Classifier
+from heatdrop.errors import FileTooLarge, RejectedImage
+from heatdrop.images import Limits
+from heatdrop.model.bundle import Bundle
+from heatdrop.vocabulary import Drop, Result, State
+
+if TYPE_CHECKING:
+    from heatdrop.explaining import Explainer
+
+
+def read_file(path: Path, limits: Limits) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        FileTooLarge: it has more than the limit; it is not read.
+        RejectedImage: it cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        if size > limits.max_bytes:
+            raise FileTooLarge(f"the file has {size / 1e6:.1f} MB; at most {limits.max_bytes / 1e6:.0f} MB are taken")
+        return path.read_bytes()
+    except OSError as error:
+        raise RejectedImage(f"the file cannot be read: {error.strerror}") from error
+
+
+def classify_file(path: Path, classifier: Classifier, limits: Limits) -> tuple[Result, bytes]:
+    """Decode and predict one file; returns its answer (CLASSIFIED or REJECTED) and its bytes."""
+    data = b""
+    started = time.perf_counter()
+    try:
+        data = read_file(path, limits)
+        image = images.decode(data, at_least=classifier.bundle.size, limits=limits)
+        decoded = time.perf_counter()
+        predictions = classifier.classify(image)
+    except RejectedImage as error:
+        return Result(file=str(path), image_id=_id(path, data), state=State.REJECTED, reason=str(error)), data
+    timings = {"decode": _ms(started, decoded), "predict": _ms(decoded, time.perf_counter())}
+    result = Result(
+        file=str(path),
+        image_id=_id(path, data),
+        state=State.CLASSIFIED,
+        predictions=predictions,
+        model=classifier.bundle.model,
+        timings_ms=timings,
+    )
+    return result, data
+
+
+def classify_files(paths: Iterable[Path], bundle: Bundle, limits: Limits) -> Iterator[Result]:
+    """One answer a file, in order."""
+    classifier = Classifier(bundle)
+    for path in paths:
+        yield classify_file(path, classifier, limits)[0]
+
+
+def explain_files(
+    paths: Iterable[Path], explainer: "Explainer", output: OutputFolder, limits: Limits
+) -> Iterator[Result]:
+    """One answer a file, in order, its heatmaps written to ``output``."""
+    classifier = Classifier(explainer.bundle)
+    for path in paths:
+        result, data = classify_file(path, classifier, limits)
+        if result.state is State.CLASSIFIED:
+            explanation = explainer.explain(data, result.predictions)
+            heatmaps = tuple(
+                output.save_heatmap(result.file, result.image_id, heatmap.label, heatmap.files)
+                for heatmap in explanation.heatmaps
+            )
+            timings = result.timings_ms | explanation.timings_ms
+            result = result.model_copy(
+                update={"state": State.EXPLAINED, "heatmaps": heatmaps, "timings_ms": timings}
+            )
+        yield result
+
+
+def _id(path: Path, data: bytes) -> str:
+    return identity.image_id(Drop(bucket="", key=str(path), etag=hashlib.sha256(data).hexdigest()))
+
+
+def _ms(start: float, end: float) -> float:
+    return round((end - start) * 1000, 1)

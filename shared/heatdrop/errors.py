@@ -1,0 +1,52 @@
+"""What can go wrong, one class a business case.
+
+A message is written for the person who reads it: what is wrong, and what to do next.
+"""
+
+
+class HeatdropError(Exception):
+    """Anything Heatdrop itself reports; never a bug, always a sentence."""
+
+
+class RejectedImage(HeatdropError):
+    """The image is at fault: final, never retried."""
+
+
+class EmptyFile(RejectedImage):
+    """Zero bytes."""
+
+
+class FileTooLarge(RejectedImage):
+    """More bytes than the limit; refused before anything is decoded."""
+
+
+class UnknownFormat(RejectedImage):
+    """Not JPEG, PNG, BMP, TIFF, WebP or DICOM, whatever the suffix says."""
+
+
+class TooManyPixels(RejectedImage):
+    """The header announces more pixels than the limit; refused before anything is decoded."""
+
+
+class DamagedImage(RejectedImage):
+    """A known format whose content is truncated or corrupt."""
+
+
+class UnsupportedImage(RejectedImage):
+    """A sound file that holds no single still image, such as a DICOM report or a film."""
+
+
+class InvalidBundle(HeatdropError):
+    """A model bundle is missing a part, was changed after packing, or does not fit this version."""
+
+
+class InvalidDataset(HeatdropError):
+    """A training folder cannot be trained on."""
+
+
+class InvalidRequest(HeatdropError):
+    """An argument is out of its range; the message names it."""
+
+
+class SourceMissing(HeatdropError):
+    """The object that was dropped is no longer in the input bucket."""

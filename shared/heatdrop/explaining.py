@@ -1,0 +1,121 @@
+"""One image and its model to heatmaps: pixels in, artefacts out. Knows no AWS."""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from heatdrop import __version__, images, rendering
+from heatdrop.classifier import model_input
+from heatdrop.images import Limits
+from heatdrop.model.bundle import Bundle
+from heatdrop.model.packing import load_keras
+from heatdrop.saliency import SmoothGrad, smoothgrad
+from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings, Prediction
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """The artefacts that explain one class: file name to content."""
+
+    label: str
+    overlay: tuple[str, bytes]
+    figure: tuple[str, bytes]
+    maps: tuple[str, bytes]
+
+    @property
+    def files(self) -> tuple[tuple[str, bytes], ...]:
+        return self.overlay, self.figure, self.maps
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The heatmaps of one image, best class first."""
+
+    heatmaps: tuple[Heatmap, ...]
+    warnings: tuple[str, ...]
+    timings_ms: dict[str, float]
+
+
+class Explainer:
+    """A bundle's Keras model and its compiled gradients, loaded once and used for many images."""
+
+    def __init__(self, bundle: Bundle, settings: ExplanationSettings, limits: Limits = Limits()) -> None:
+        """Load the model.
+
+        Raises:
+            InvalidBundle: the model is missing, changed, or cannot be loaded safely.
+        """
+        self.bundle, self.settings, self.limits = bundle, settings, limits
+        self._engine = SmoothGrad(load_keras(bundle))
+
+    def explain(self, data: bytes, predictions: Sequence[Prediction]) -> Explanation:
+        """Draw why the model scores an image as it does, for the best of its ``predictions``.
+
+        Raises:
+            RejectedImage: ``data`` cannot be decoded.
+        """
+        started = time.perf_counter()
+        settings, bundle = self.settings, self.bundle
+        best = tuple(predictions[: settings.top])
+        image = images.decode(data, at_least=bundle.size, limits=self.limits)
+        result = smoothgrad(
+            self._engine,
+            model_input(image, bundle)[None],
+            np.array([[bundle.labels.index(p.label) for p in best]]),
+            samples=settings.samples,
+            noise_level=settings.noise_level,
+            estimators=(settings.estimator,),
+            seed=settings.seed,
+        )
+        explained = time.perf_counter()
+        display_side = (rendering.OVERLAY_SIDE, rendering.OVERLAY_SIDE)
+        picture = images.decode(data, at_least=display_side, limits=self.limits).pixels
+        seen = images.resize(image.pixels, bundle.size)
+        heatmaps = []
+        for position, prediction in enumerate(best):
+            raw = result.maps[settings.estimator][0, position]
+            name = file_stem(bundle.labels.index(prediction.label), prediction.label)
+            arrays: dict[str, Any] = {settings.estimator: raw}
+            if result.standard_errors:
+                arrays["standard_error"] = result.standard_errors[settings.estimator][0, position]
+            provenance = self._provenance(prediction, result.warnings[0])
+            heatmaps.append(
+                Heatmap(
+                    prediction.label,
+                    (f"{name}.overlay.png", rendering.overlay(picture, raw)),
+                    (f"{name}.figure.png", rendering.figure(seen, raw, prediction.label, prediction.score)),
+                    (f"{name}.maps.npz", rendering.maps_file(arrays, provenance)),
+                )
+            )
+        timings = {"explain": _ms(started, explained), "render": _ms(explained, time.perf_counter())}
+        return Explanation(tuple(heatmaps), result.warnings[0], timings)
+
+    def _provenance(self, prediction: Prediction, warnings: tuple[str, ...]) -> dict[str, Any]:
+        """Everything needed to make this map again, and nothing that changes from run to run."""
+        return {
+            "heatdrop": __version__,
+            "method": "smoothgrad",
+            "score": "logit",
+            **self.settings.model_dump(exclude={"top"}),
+            "label": prediction.label,
+            "probability": prediction.score,
+            "model": self.bundle.model.model_dump(),
+            "input": {"height": self.bundle.size[0], "width": self.bundle.size[1],
+                      "preprocess": self.bundle.description.preprocess},
+            "units": "score per unit of preprocessed input; maximum over channels",
+            "warnings": list(warnings),
+            "note": DISCLAIMER,
+        }
+
+
+def file_stem(index: int, label: str) -> str:
+    """A file name for a class: its number, which makes it unique, and what is harmless of its label."""
+    return f"{index}-{re.sub(r'[^A-Za-z0-9]+', '-', label).strip('-').lower()[:40]}".rstrip("-")
+
+
+def _ms(start: float, end: float) -> float:
+    return round((end - start) * 1000, 1)

@@ -1,0 +1,21 @@
+"""Names that follow from content, so that any step can run again and mean the same thing."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+from heatdrop.vocabulary import Drop
+
+
+def image_id(drop: Drop) -> str:
+    """32 hexadecimal digits of bucket, key and object version (else its ETag): one drop, one id."""
+    return _digest([drop.bucket, drop.key, drop.version_id or drop.etag])
+
+
+def manifest_id(image_ids: Iterable[str], model_version: str, settings: str) -> str:
+    """32 hexadecimal digits of what a job is to explain: the same images again make the same job."""
+    return _digest([sorted(image_ids), model_version, settings])
+
+
+def _digest(parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,0 +1,147 @@
+"""What the header of a JPEG, PNG, BMP, TIFF or WebP file says, and whether the file is all there; nothing is decoded.
+
+Every reader walks the file's own structure, so that a bomb is known by its size and a truncated file by what is
+missing, before a decoder (which would fill the gap with grey) sees a byte of it.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Callable
+
+from heatdrop.errors import DamagedImage, UnsupportedImage
+from heatdrop.images import tiff
+from heatdrop.images.formats import Format, Header, cut_short
+
+_JPEG_MARKER = re.compile(rb"\xff+([\xc0-\xcf\xd9-\xfe])")
+"""A marker that begins a segment or ends entropy-coded data: not a stuffed zero, a restart or a fill byte."""
+_JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+"""The SOF markers, JPEG-LS (found inside DICOM) among them."""
+_JPEG_EOI, _JPEG_SOS, _JPEG_APP1 = 0xD9, 0xDA, 0xE1
+_JPEG_MOST_SCANS = 32
+"""Encoders write about 10. A file of a few megabytes can hold thousands, each as slow as a whole picture."""
+
+_BMP_RAW, _BMP_RLE = {0, 3, 6}, {1, 2}
+
+
+def read_header(data: bytes, format_: Format) -> Header:
+    """Read what a raster file says of itself.
+
+    Raises:
+        DamagedImage: the header itself is cut short or makes no sense. (Data missing behind a sound header is told by
+            ``Header.damage``, so that the size can be judged first.)
+        UnsupportedImage: the file holds several pictures, or a kind of picture that is not read.
+    """
+    try:
+        return _READERS[format_](data)
+    except struct.error as error:
+        raise DamagedImage(cut_short(format_)) from error
+
+
+def _read_jpeg(data: bytes) -> Header:
+    size: tuple[int, int] | None = None
+    bits, orientation, scans, at = 8, 1, 0, 2
+    damage = "The JPEG ends before its last scan line: the upload was probably cut short; upload it again."
+    while marker := _JPEG_MARKER.search(data, at):
+        code, at = marker[1][0], marker.end()
+        if code == _JPEG_EOI:
+            damage = "" if scans else "The JPEG holds no picture data; export it again."
+            break
+        (length,) = struct.unpack_from(">H", data, at)
+        if code in _JPEG_FRAMES and size is None:
+            bits, height, width = struct.unpack_from(">BHH", data, at + 2)
+            size = (width, height)
+        elif code == _JPEG_APP1 and data.startswith(b"Exif\0\0", at + 2):
+            orientation = tiff.exif_orientation(data[at + 8 : at + length])
+        elif code == _JPEG_SOS:
+            scans += 1
+            if scans > _JPEG_MOST_SCANS:
+                message = f"The JPEG draws itself in more than {_JPEG_MOST_SCANS} scans; save it as an ordinary JPEG."
+                raise UnsupportedImage(message)
+        at += length
+    if size is None:
+        raise DamagedImage(cut_short("JPEG"))
+    return Header(*size, bits=bits, orientation=orientation, damage=damage)
+
+
+def _read_png(data: bytes) -> Header:
+    width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
+    if data[12:16] != b"IHDR":
+        raise DamagedImage("The PNG does not begin with its header; export it again.")
+    orientation, damage, at = 1, cut_short("PNG"), 8
+    view = memoryview(data)
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            break
+        if kind == b"acTL" and length >= 4 and struct.unpack_from(">I", data, at + 8)[0] > 1:
+            raise UnsupportedImage("The PNG is an animation; upload a single still image.")
+        if kind == b"eXIf":
+            orientation = tiff.exif_orientation(data[at + 8 : end - 4])
+        critical = kind[:1].isupper()
+        if critical and zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            damage = "The PNG was changed on its way (a checksum is wrong); upload it again."
+            break
+        if kind == b"IEND":
+            damage = ""
+            break
+        at = end
+    return Header(width, height, bits=bits, orientation=orientation, grey=colour in (0, 4), damage=damage)
+
+
+def _read_bmp(data: bytes) -> Header:
+    start, header_size = struct.unpack_from("<II", data, 10)
+    if header_size < 40:
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+        compression, size = 0, 0
+    else:
+        width, height, _, bits, compression, size = struct.unpack_from("<iiHHII", data, 18)
+    # A negative height means that the rows are stored from the top.
+    height = abs(height)
+    if compression in _BMP_RAW:
+        size = (width * bits + 31) // 32 * 4 * height
+    elif compression not in _BMP_RLE:
+        raise UnsupportedImage("The BMP wraps another format; upload that picture itself.")
+    return Header(width, height, damage=cut_short("BMP") if start + size > len(data) else "")
+
+
+def _read_webp(data: bytes) -> Header:
+    (riff_size,) = struct.unpack_from("<I", data, 4)
+    stop = min(riff_size + 8, len(data))
+    damage = cut_short("WebP") if riff_size + 8 > len(data) else ""
+    size: tuple[int, int] | None = None
+    orientation, has_picture, at = 1, False, 12
+    while at + 8 <= stop:
+        kind, length = struct.unpack_from("<4sI", data, at)
+        body = at + 8
+        if kind == b"VP8X":
+            flags, low_width, high_width, low_height, high_height = struct.unpack_from("<B3xHBHB", data, body)
+            size = (low_width + (high_width << 16) + 1, low_height + (high_height << 16) + 1)
+            if flags & 2:
+                raise UnsupportedImage("The WebP is an animation; upload a single still image.")
+        elif kind == b"VP8 ":
+            has_picture = True
+            width, height = struct.unpack_from("<HH", data, body + 6)
+            size = size or (width & 0x3FFF, height & 0x3FFF)
+        elif kind == b"VP8L":
+            has_picture = True
+            (packed,) = struct.unpack_from("<I", data, body + 1)
+            size = size or ((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1)
+        elif kind == b"EXIF":
+            orientation = tiff.exif_orientation(data[body : body + length].removeprefix(b"Exif\0\0"))
+        at = body + length + length % 2
+    if size is None:
+        raise DamagedImage(cut_short("WebP"))
+    if not has_picture:
+        damage = cut_short("WebP")
+    return Header(*size, orientation=orientation, damage=damage)
+
+
+_READERS: dict[str, Callable[[bytes], Header]] = {
+    "JPEG": _read_jpeg,
+    "PNG": _read_png,
+    "BMP": _read_bmp,
+    "TIFF": tiff.read_tiff,
+    "WebP": _read_webp,
+}

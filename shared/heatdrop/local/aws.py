@@ -1,0 +1,115 @@
+"""moto as the cloud: in this process for the deployment, over HTTP for the processes of functions and jobs.
+
+moto is patched where it differs from AWS in a way that the pipeline would notice; each patch is as small as it can be.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+from unittest import mock
+
+import moto.s3.notifications
+from moto import mock_aws
+from moto.batch.models import Job
+from moto.batch_simple.models import BatchSimpleBackend
+from moto.events.models import EventPattern
+from moto.server import ThreadedMotoServer
+from moto.sqs.models import Queue
+
+from heatdrop.local import resources
+
+REGION = "eu-west-1"
+
+_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_SESSION_TOKEN": "local",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+# A profile or an endpoint of the person's own must not be mixed in.
+_FOREIGN = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
+
+
+class LocalAws:
+    """A cloud that lasts as long as the ``with`` block. ``on_job`` is called with every Batch job submitted."""
+
+    def __init__(self, on_job: Callable[[Job], None]) -> None:
+        self._on_job = on_job
+        self._stack = ExitStack()
+        self.endpoint = ""
+
+    def __enter__(self) -> Self:
+        environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+        self._stack.enter_context(mock.patch.dict(os.environ, environment | _CREDENTIALS, clear=True))
+        for name in ("werkzeug", "moto"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        for patch in _patches(self._on_job):
+            self._stack.enter_context(patch)
+        resources.install()
+        self._stack.enter_context(mock_aws(config={"lambda": {"use_docker": False}, "batch": {"use_docker": False}}))
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        self._stack.callback(server.stop)
+        host, port = server.get_host_and_port()
+        self.endpoint = f"http://{host}:{port}"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def child_environment(self) -> dict[str, str]:
+        """The environment of a process that is to work in this cloud, with AWS's own names and nothing personal."""
+        kept = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "SSL_CERT_FILE")
+        inherited = {name: os.environ[name] for name in kept if name in os.environ}
+        return inherited | _CREDENTIALS | {"AWS_ENDPOINT_URL": self.endpoint, "PYTHONUNBUFFERED": "1"}
+
+
+def _patches(on_job: Callable[[Job], None]) -> list[Any]:
+    def keep_submitted(self: Any, include_start_attempt: bool, job: Job) -> None:
+        """moto lets every job succeed at once; here a runner takes it."""
+        self.backend._jobs[job.job_id] = job
+        job.status = "SUBMITTED"
+        on_job(job)
+
+    matches = EventPattern.matches_event
+
+    def only_with_pattern(self: EventPattern, event: Any) -> bool:
+        """moto lets a rule without a pattern, a schedule, match every event."""
+        return bool(self.get_pattern()) and matches(self, event)
+
+    describe_s3_event = moto.s3.notifications._get_s3_event
+
+    def with_version(event_name: str, bucket: Any, key: Any, notification_id: str) -> dict[str, Any]:
+        """moto leaves out what makes two versions of an object two drops."""
+        event: dict[str, Any] = describe_s3_event(event_name, bucket, key, notification_id)
+        described = event["Records"][0]["s3"]["object"]
+        described["sequencer"] = f"{time.time_ns():016X}"
+        if bucket.is_versioned:
+            described["versionId"] = key.version_id
+        return event
+
+    return [
+        mock.patch.object(BatchSimpleBackend, "_mark_job_as_finished", keep_submitted),
+        mock.patch.object(EventPattern, "matches_event", only_with_pattern),
+        mock.patch.object(moto.s3.notifications, "_get_s3_event", with_version),
+        # moto would call the function inside send_message; here a poller does.
+        mock.patch.object(Queue, "lambda_event_source_mappings", _NeverFilled(), create=True),
+    ]
+
+
+class _NeverFilled:
+    """A class attribute that stays an empty dictionary, whatever instances assign to it."""
+
+    def __get__(self, instance: object, owner: type) -> dict[str, Any]:
+        return {}
+
+    def __set__(self, instance: object, value: object) -> None:
+        """Forget it."""

@@ -1,0 +1,22 @@
+"""A function's process: AWS's own runtime interface client, within the memory of the deployed function.
+
+Run as ``python -m heatdrop.local.lambda_process app.handler`` in the function's folder.
+"""
+
+import os
+import resource
+import sys
+
+from awslambdaric.__main__ import main
+
+
+def limit_memory() -> None:
+    """Refuse to grow beyond the function's memory, as Lambda does."""
+    limit = int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]) * 1024 * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+if __name__ == "__main__":
+    limit_memory()
+    sys.path.insert(0, os.getcwd())
+    main(sys.argv)

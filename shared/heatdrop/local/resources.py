@@ -1,0 +1,214 @@
+"""What moto's CloudFormation leaves out: types it does not create, and properties it drops.
+
+moto finds the maker of a type among the subclasses of ``CloudFormationModel``; the last one that names a type is
+taken. Each maker here calls the service's own API with the properties that CloudFormation resolved.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+from moto.awslambda.utils import get_backend as lambda_backend
+from moto.batch.models import batch_backends
+from moto.cloudformation import parsing
+from moto.core.common_models import CloudFormationModel
+from moto.dynamodb.models.table import Table
+from moto.s3.models import FakeBucket
+
+Properties = dict[str, Any]
+
+
+@dataclass
+class _Created:
+    """A thing that moto keeps no object for: what Ref and GetAtt give."""
+
+    type: str
+    physical_resource_id: str
+    attributes: dict[str, str] = field(default_factory=dict)
+
+    def get_cfn_attribute(self, name: str) -> str:
+        return self.attributes[name]
+
+    def is_created(self) -> bool:
+        return True
+
+    def delete(self, account_id: str, region: str) -> None:
+        """Nothing to do: the whole cloud ends with its process."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One resource to make, its intrinsic functions resolved."""
+
+    name: str
+    properties: Properties
+    json: dict[str, Any]
+    account: str
+    region: str
+
+
+_Maker = Callable[[_Request], Any]
+
+
+def _makes(cfn_type: str, name_property: str = "", attributes: tuple[str, ...] = ()) -> Callable[[_Maker], _Maker]:
+    """Register the decorated function as the maker of a CloudFormation type."""
+
+    def register(make: _Maker) -> _Maker:
+        def create(cls: type, name: str, json_: dict[str, Any], account: str, region: str, **_: Any) -> Any:
+            return make(_Request(name, json_.get("Properties") or {}, json_, account, region))
+
+        members = {
+            "cloudformation_type": staticmethod(lambda: cfn_type),
+            "cloudformation_name_type": staticmethod(lambda: name_property or None),
+            "create_from_cloudformation_json": classmethod(create),
+            "delete_from_cloudformation_json": classmethod(lambda cls, *args, **kwargs: None),
+            "has_cfn_attr": classmethod(lambda cls, attribute: attribute in attributes),
+        }
+        _registered.append(type(f"Local{cfn_type.replace('::', '')}", (CloudFormationModel,), members))
+        return make
+
+    return register
+
+
+_registered: list[type] = []
+
+
+def install() -> None:
+    """Make moto look its makers up again, so that it finds those of this module."""
+    for lookup in (parsing.get_model_list, parsing.get_model_map, parsing.get_name_type_map):
+        lookup.cache_clear()
+
+
+@_makes("AWS::S3::Bucket", "BucketName", ("Arn", "DomainName", "RegionalDomainName"))
+def _bucket(request: _Request) -> Any:
+    bucket = FakeBucket.create_from_cloudformation_json(request.name, request.json, request.account, request.region)
+    s3, p = boto3.client("s3"), request.properties
+    if "PublicAccessBlockConfiguration" in p:
+        s3.put_public_access_block(
+            Bucket=request.name, PublicAccessBlockConfiguration=_with_booleans(p["PublicAccessBlockConfiguration"])
+        )
+    if "VersioningConfiguration" in p:
+        s3.put_bucket_versioning(Bucket=request.name, VersioningConfiguration=p["VersioningConfiguration"])
+    if "LifecycleConfiguration" in p:
+        rules = [_lifecycle_rule(rule) for rule in p["LifecycleConfiguration"]["Rules"]]
+        s3.put_bucket_lifecycle_configuration(Bucket=request.name, LifecycleConfiguration={"Rules": rules})
+    queues = p.get("NotificationConfiguration", {}).get("QueueConfigurations", [])
+    if queues:
+        configurations = [{"QueueArn": queue["Queue"], "Events": [queue["Event"]]} for queue in queues]
+        s3.put_bucket_notification_configuration(
+            Bucket=request.name, NotificationConfiguration={"QueueConfigurations": configurations}
+        )
+    return bucket
+
+
+def _with_booleans(properties: Properties) -> Properties:
+    return {name: value in (True, "true") for name, value in properties.items()}
+
+
+def _lifecycle_rule(rule: Properties) -> Properties:
+    made = {"ID": rule["Id"], "Status": rule["Status"], "Filter": {"Prefix": rule.get("Prefix", "")}}
+    if "ExpirationInDays" in rule:
+        made["Expiration"] = {"Days": int(rule["ExpirationInDays"])}
+    for name, inner in (("AbortIncompleteMultipartUpload", "DaysAfterInitiation"),
+                        ("NoncurrentVersionExpiration", "NoncurrentDays")):
+        if name in rule:
+            made[name] = {inner: int(rule[name][inner])}
+    return made
+
+
+@_makes("AWS::S3::BucketPolicy")
+def _bucket_policy(request: _Request) -> Any:
+    policy = request.properties["PolicyDocument"]
+    # moto obeys a Deny but not its Condition, so "deny what is not TLS" would deny everything.
+    kept = [s for s in policy["Statement"] if not (s["Effect"] == "Deny" and "Condition" in s)]
+    if kept:
+        boto3.client("s3").put_bucket_policy(
+            Bucket=request.properties["Bucket"], Policy=json.dumps(policy | {"Statement": kept})
+        )
+    return _Created("AWS::S3::BucketPolicy", request.properties["Bucket"])
+
+
+@_makes("AWS::SQS::QueuePolicy")
+def _queue_policy(request: _Request) -> Any:
+    for queue in request.properties["Queues"]:
+        boto3.client("sqs").set_queue_attributes(
+            QueueUrl=queue, Attributes={"Policy": json.dumps(request.properties["PolicyDocument"])}
+        )
+    return _Created("AWS::SQS::QueuePolicy", request.properties["Queues"][0])
+
+
+@_makes("AWS::SNS::TopicPolicy")
+def _topic_policy(request: _Request) -> Any:
+    for topic in request.properties["Topics"]:
+        boto3.client("sns").set_topic_attributes(
+            TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(request.properties["PolicyDocument"])
+        )
+    return _Created("AWS::SNS::TopicPolicy", request.properties["Topics"][0])
+
+
+@_makes("AWS::DynamoDB::Table", "TableName", ("Arn", "StreamArn"))
+def _table(request: _Request) -> Any:
+    table = Table.create_from_cloudformation_json(request.name, request.json, request.account, request.region)
+    recovery = request.properties.get("PointInTimeRecoverySpecification")
+    if recovery:
+        boto3.client("dynamodb").update_continuous_backups(
+            TableName=request.name, PointInTimeRecoverySpecification=_with_booleans(recovery)
+        )
+    return table
+
+
+@_makes("AWS::Lambda::Function", "FunctionName", ("Arn",))
+def _function(request: _Request) -> Any:
+    left_out = {"Tags", "LoggingConfig", "ReservedConcurrentExecutions"}
+    wanted = {name: value for name, value in request.properties.items() if name not in left_out}
+    wanted |= {"FunctionName": request.name}
+    for name in ("MemorySize", "Timeout"):
+        wanted[name] = int(wanted[name])
+    variables = wanted["Environment"]["Variables"]
+    wanted["Environment"] = {"Variables": {name: str(value) for name, value in variables.items()}}
+    if "ImageUri" in wanted["Code"]:
+        # moto looks a tagged image up in its registry; an image by digest it takes as it is.
+        wanted["Code"] = {"ImageUri": f"local/{request.name.lower()}@sha256:{'0' * 64}"}
+    boto3.client("lambda").create_function(**wanted)
+    return lambda_backend(request.account, request.region).get_function(request.name)
+
+
+@_makes("AWS::Lambda::LayerVersion", "LayerName")
+def _layer(request: _Request) -> Any:
+    wanted = {n: request.properties[n] for n in ("Content", "CompatibleRuntimes", "Description")}
+    layer = boto3.client("lambda").publish_layer_version(LayerName=request.name, **wanted)
+    return _Created("AWS::Lambda::LayerVersion", layer["LayerVersionArn"])
+
+
+@_makes("AWS::Batch::JobDefinition", "JobDefinitionName")
+def _job_definition(request: _Request) -> Any:
+    p = request.properties
+    wanted = {_camel(name): _camel_keys(value) for name, value in p.items() if name not in {"Type", "Parameters"}}
+    definition = boto3.client("batch").register_job_definition(
+        jobDefinitionName=request.name, type=p["Type"], parameters=p["Parameters"], **_with_log_options(wanted, p)
+    )
+    return batch_backends[request.account][request.region].get_job_definition_by_arn(definition["jobDefinitionArn"])
+
+
+def _with_log_options(wanted: Properties, properties: Properties) -> Properties:
+    """Log options are names of the log driver, not of CloudFormation: they stay as they are written."""
+    container = properties["ContainerProperties"]
+    if "LogConfiguration" in container:
+        wanted["containerProperties"]["logConfiguration"]["options"] = container["LogConfiguration"]["Options"]
+    wanted["timeout"]["attemptDurationSeconds"] = int(wanted["timeout"]["attemptDurationSeconds"])
+    wanted["retryStrategy"]["attempts"] = int(wanted["retryStrategy"]["attempts"])
+    return wanted
+
+
+def _camel(name: str) -> str:
+    return name[:1].lower() + name[1:]
+
+
+def _camel_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_camel(name): _camel_keys(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_camel_keys(inner) for inner in value]
+    return value

@@ -1,0 +1,152 @@
+"""What comes in as events and what goes out as notifications: the only place that knows SQS bodies and SNS."""
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+import boto3
+
+from heatdrop.errors import HeatdropError
+from heatdrop.records import Record
+from heatdrop.vocabulary import Drop, State, Words
+
+if TYPE_CHECKING:
+    from mypy_boto3_sns.client import SNSClient
+    from mypy_boto3_sns.type_defs import MessageAttributeValueTypeDef
+
+
+class UnknownEvent(HeatdropError):
+    """A queue holds a message that is not what its sender sends."""
+
+
+class Notification(Words):
+    """The news that an image has reached a state. ``id`` is the same when SNS, or we, say it twice."""
+
+    id: str
+    image_id: str
+    state: State
+    key: str
+    reason: str | None = None
+    label: str | None = None
+    score: float | None = None
+    model: str | None = None
+    at: datetime
+
+
+class Announcer:
+    """The topic that subscribers listen to."""
+
+    def __init__(self, topic_arn: str) -> None:
+        self._topic_arn = topic_arn
+        self._sns: SNSClient = boto3.client("sns")
+
+    def announce(self, record: Record) -> None:
+        """Publish the state of an image, with attributes to filter on: state, label, score, model."""
+        best = record.predictions[0] if record.predictions else None
+        notification = Notification(
+            id=f"{record.image_id}:{record.state}",
+            image_id=record.image_id,
+            state=record.state,
+            key=record.drop.key,
+            reason=record.reason,
+            label=best.label if best else None,
+            score=best.score if best else None,
+            model=record.model.version if record.model else None,
+            at=record.updated_at,
+        )
+        attributes = {"state": _text(record.state)}
+        if best and record.model:
+            attributes |= {
+                "label": _text(best.label),
+                "score": {"DataType": "Number", "StringValue": f"{best.score:.6f}"},
+                "model": _text(record.model.version),
+            }
+        self._sns.publish(
+            TopicArn=self._topic_arn, Message=notification.model_dump_json(), MessageAttributes=attributes
+        )
+
+
+def drops_in(body: str, bucket: str) -> list[Drop]:
+    """The drops that an S3 event notification in an SQS message tells of; none for ``s3:TestEvent``.
+
+    Keys arrive form-encoded and are decoded here, once. Events of other buckets are ignored: the queue is ours, but
+    what a message says is not proof.
+
+    Raises:
+        UnknownEvent: the body is not an S3 event notification.
+    """
+    try:
+        event = json.loads(body)
+        if event.get("Event") == "s3:TestEvent":
+            return []
+        return [
+            _drop(entry["s3"])
+            for entry in event["Records"]
+            if entry["eventName"].startswith("ObjectCreated:") and entry["s3"]["bucket"]["name"] == bucket
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnknownEvent(f"not an S3 event notification: {body[:200]!r}") from error
+
+
+def _drop(entry: dict[str, Any]) -> Drop:
+    described = entry["object"]
+    return Drop(
+        bucket=entry["bucket"]["name"],
+        key=unquote_plus(described["key"]),
+        version_id=described.get("versionId"),
+        etag=described.get("eTag", ""),
+        size=described.get("size"),
+    )
+
+
+class JobFailure(Words):
+    """A heatmap job that ended badly."""
+
+    job_id: str
+    manifest_key: str
+    reason: str
+
+
+class Sweep(Words):
+    """The clock says: look for images without progress."""
+
+
+class DeadDrops(Words):
+    """Drops that inference gave up on."""
+
+    drops: tuple[Drop, ...]
+
+
+def trouble_in(body: str, bucket: str) -> JobFailure | Sweep | DeadDrops:
+    """What a message of the job events queue, or of the dead letters of ``bucket``, says.
+
+    Raises:
+        UnknownEvent: it is none of the three.
+    """
+    try:
+        event = json.loads(body)
+        if "detail-type" not in event:
+            return DeadDrops(drops=tuple(drops_in(body, bucket)))
+        if event["detail-type"] == "Sweep":
+            return Sweep()
+        detail = event["detail"]
+        return JobFailure(
+            job_id=detail["jobId"], manifest_key=detail["parameters"]["manifest"], reason=_batch_reason(detail)
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnknownEvent(f"not a failed job, a sweep or a drop: {body[:200]!r}") from error
+
+
+def _batch_reason(detail: dict[str, Any]) -> str:
+    container = detail.get("container") or {}
+    parts = [detail.get("statusReason"), container.get("reason")]
+    if "exitCode" in container:
+        parts.append(f"exit code {container['exitCode']}")
+    return "; ".join(part for part in parts if part) or "no reason given"
+
+
+def _text(value: str) -> "MessageAttributeValueTypeDef":
+    return {"DataType": "String", "StringValue": value}
+
+

@@ -1,0 +1,1 @@
+"""Models: the bundle format, and how a bundle is trained and packed."""

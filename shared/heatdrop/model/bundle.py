@@ -1,0 +1,98 @@
+"""A model bundle: a folder with everything prediction and explanation need, each file under its digest.
+
+    bundle.json     name, version, input, preprocessing, digests, how it was trained
+    labels.json     the class names, in the order of the model's outputs
+    model.tflite    for prediction (LiteRT)
+    model.keras     for explanation (TensorFlow)
+
+``bundle.json`` is written last, so a half-written bundle has none.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from heatdrop.errors import InvalidBundle
+from heatdrop.preprocessing import Convention
+from heatdrop.vocabulary import ModelName
+
+FORMAT = 1
+DESCRIPTION = "bundle.json"
+LABELS = "labels.json"
+LITERT_MODEL = "model.tflite"
+KERAS_MODEL = "model.keras"
+FILES = (LABELS, LITERT_MODEL, KERAS_MODEL)
+
+
+class BundleDescription(BaseModel):
+    """The content of ``bundle.json``."""
+
+    model_config = ConfigDict(frozen=True)
+    format: int = FORMAT
+    model: ModelName
+    height: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
+    preprocess: Convention
+    digests: dict[str, str]
+    training: dict[str, Any] | None = None
+    """How it was trained and what it reached on validation data; None for a model packed from elsewhere."""
+    source_digest: str | None = None
+    """What it was built from, for the bundle that comes with Heatdrop."""
+
+
+class Bundle(BaseModel):
+    """A bundle whose description has been read; its files are checked when they are asked for."""
+
+    model_config = ConfigDict(frozen=True)
+    folder: Path
+    description: BundleDescription
+    labels: tuple[str, ...]
+
+    @property
+    def model(self) -> ModelName:
+        return self.description.model
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the model's input in pixels."""
+        return self.description.height, self.description.width
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one of ``FILES``, after checking them against their digest.
+
+        Raises:
+            InvalidBundle: the file is missing or is not the one that was packed.
+        """
+        try:
+            data = (self.folder / name).read_bytes()
+        except OSError as error:
+            raise InvalidBundle(f"bundle {self.folder} lacks {name}; pack it again") from error
+        if digest(data) != self.description.digests.get(name):
+            raise InvalidBundle(f"{name} of bundle {self.folder} is not the file that was packed; pack it again")
+        return data
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Read a bundle's description and labels.
+
+    Raises:
+        InvalidBundle: it is no bundle, half written, of another format, or changed after packing.
+    """
+    try:
+        description = BundleDescription.model_validate_json((folder / DESCRIPTION).read_bytes())
+    except OSError as error:
+        raise InvalidBundle(f"{folder} is no model bundle: it has no {DESCRIPTION}") from error
+    except ValidationError as error:
+        raise InvalidBundle(f"{folder / DESCRIPTION} cannot be understood: {error}") from error
+    if description.format != FORMAT:
+        raise InvalidBundle(f"{folder} is a bundle of format {description.format}; this version reads {FORMAT}")
+    unread = Bundle(folder=folder, description=description, labels=())
+    labels = json.loads(unread.read(LABELS))
+    return unread.model_copy(update={"labels": tuple(labels)})
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

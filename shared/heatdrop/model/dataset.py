@@ -1,0 +1,170 @@
+"""A folder of labelled images, read the way the pipeline reads a drop, split so that no patient is on both sides."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatdrop import images
+from heatdrop.errors import InvalidDataset, RejectedImage
+
+LabelRule = Literal["folder", "kermany"]
+"""``folder``: the folder's name is the label. ``kermany``: as ``folder``, but PNEUMONIA is split into
+BACTERIAL and VIRAL by the file names of the chest X-ray set of Kermany, Zhang and Goldbaum."""
+
+MIN_IMAGES_PER_CLASS = 8
+MAX_UNREADABLE_SHARE = 0.01
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".dcm"}
+_PATIENT = re.compile(r"(person\d+|IM-\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled file. Examples that share ``group`` (a patient, or the same bytes) are never split."""
+
+    path: Path
+    label: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Decoded examples: ``pixels`` (N, S, S, 3) uint8 RGB, ``targets`` (N,) class indices into ``labels``."""
+
+    labels: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+    groups: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def subset(self, indices: NDArray[np.int64]) -> "Dataset":
+        return Dataset(
+            self.labels, self.pixels[indices], self.targets[indices], tuple(self.groups[i] for i in indices)
+        )
+
+
+def find_examples(root: Path, rule: LabelRule = "folder") -> list[Example]:
+    """List the images of a folder-per-class set; ``root/train`` is used where it exists (the Kaggle layout).
+
+    Raises:
+        InvalidDataset: there is no such folder, or it does not hold at least two folders with images.
+    """
+    folder = root / "train" if (root / "train").is_dir() else root
+    if not folder.is_dir():
+        raise InvalidDataset(f"{root} is not a folder; name one that holds a folder of images for each class")
+    examples = []
+    for class_folder in sorted(p for p in folder.iterdir() if p.is_dir()):
+        files = sorted(p for p in class_folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+        if not files:
+            raise InvalidDataset(f"the class folder {class_folder} holds no image; fill it or remove it")
+        examples += [Example(path, _label(path, class_folder.name, rule), _patient(path)) for path in files]
+    counts = Counter(example.label for example in examples)
+    if len(counts) < 2:
+        raise InvalidDataset(f"{folder} holds {len(counts)} class folders; a classifier needs at least two")
+    for label, count in counts.items():
+        if count < MIN_IMAGES_PER_CLASS:
+            raise InvalidDataset(f"class {label} has {count} images; at least {MIN_IMAGES_PER_CLASS} are needed")
+    return examples
+
+
+def _label(path: Path, folder: str, rule: LabelRule) -> str:
+    if rule == "kermany" and folder == "PNEUMONIA":
+        for infix, label in (("_bacteria_", "BACTERIAL"), ("_virus_", "VIRAL")):
+            if infix in path.name:
+                return label
+        raise InvalidDataset(f"{path.name} says neither bacteria nor virus; use --labels folder")
+    return folder
+
+
+def _patient(path: Path) -> str:
+    found = _PATIENT.search(path.stem)
+    return found.group(1).lower() if found else str(path)
+
+
+def load(
+    examples: Sequence[Example],
+    size: int,
+    track: Callable[[Iterable[Example]], Iterable[Example]] = iter,
+) -> Dataset:
+    """Decode every example to ``size`` x ``size``; ``track`` may wrap the iteration with a progress bar.
+
+    Files that cannot be read are listed in ``Dataset.unreadable``; examples with equal bytes share a group.
+
+    Raises:
+        InvalidDataset: more than 1 % of the files cannot be read.
+    """
+    labels = tuple(sorted({example.label for example in examples}))
+    pixels = np.empty((len(examples), size, size, 3), np.uint8)
+    kept: list[Example] = []
+    digests: list[str] = []
+    unreadable = []
+    for example in track(examples):
+        data = example.path.read_bytes()
+        try:
+            pixels[len(kept)] = images.resize(images.decode(data, at_least=(size, size)).pixels, (size, size))
+        except RejectedImage as error:
+            unreadable.append(f"{example.path}: {error}")
+            continue
+        kept.append(example)
+        digests.append(hashlib.sha256(data).hexdigest())
+    if len(unreadable) > MAX_UNREADABLE_SHARE * len(examples):
+        listing = "\n  ".join(unreadable[:10])
+        raise InvalidDataset(f"{len(unreadable)} of {len(examples)} files cannot be read, the first:\n  {listing}")
+    targets = np.array([labels.index(example.label) for example in kept], np.int64)
+    return Dataset(labels, pixels[: len(kept)], targets, _join_groups(kept, digests), tuple(unreadable))
+
+
+def _join_groups(examples: Sequence[Example], digests: Sequence[str]) -> tuple[str, ...]:
+    """Patients that share a byte-identical file become one group (union-find over group names)."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for example, digest in zip(examples, digests, strict=True):
+        first, second = sorted((root(example.group), root(digest)))
+        parent[second] = first
+    return tuple(root(example.group) for example in examples)
+
+
+def split(dataset: Dataset, validation_fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Divide into training and validation parts, group by group, about ``validation_fraction`` of each class.
+
+    Groups are ordered by a hash of (seed, name), so one more file moves no other.
+
+    Raises:
+        InvalidDataset: a class would be missing on one side.
+    """
+    groups = np.array(dataset.groups)
+    order = sorted(set(dataset.groups), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    wanted = np.bincount(dataset.targets, minlength=len(dataset.labels)) * validation_fraction
+    members: dict[str, list[int]] = {}
+    for index, name in enumerate(dataset.groups):
+        members.setdefault(name, []).append(index)
+    taken = np.zeros(len(dataset.labels))
+    chosen: set[str] = set()
+    for name in order:
+        counts = np.bincount(dataset.targets[members[name]], minlength=len(dataset.labels))
+        if np.all((taken + counts <= np.ceil(wanted)) | (counts == 0)):
+            taken += counts
+            chosen.add(name)
+    held_out = np.isin(groups, list(chosen))
+    parts = dataset.subset(np.flatnonzero(~held_out)), dataset.subset(np.flatnonzero(held_out))
+    for part, role in zip(parts, ("training", "validation"), strict=True):
+        missing = set(range(len(dataset.labels))) - set(part.targets.tolist())
+        if missing:
+            names = ", ".join(dataset.labels[i] for i in sorted(missing))
+            raise InvalidDataset(f"no image of {names} is left for {role}; add images of more patients")
+    return parts

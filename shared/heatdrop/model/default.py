@@ -1,0 +1,32 @@
+"""The bundle that comes with Heatdrop: its source is in the repository, the bundle is built from it once."""
+
+from pathlib import Path
+
+from heatdrop.errors import InvalidBundle
+from heatdrop.model import bundle as bundles
+from heatdrop.model.bundle import Bundle
+
+ROOT = Path(__file__).parents[3]
+SOURCE = ROOT / "models" / "chest-xray"
+BUILT = ROOT / "build" / "bundles" / "chest-xray"
+
+
+def open_default() -> Bundle | None:
+    """The built bundle; None when it has not been built yet or its source has changed since."""
+    try:
+        bundle = bundles.open_bundle(BUILT)
+    except InvalidBundle:
+        return None
+    return bundle if bundle.description.source_digest == source_digest() else None
+
+
+def build_default() -> Bundle:
+    """Build the bundle from its source; takes half a minute and loads TensorFlow."""
+    from heatdrop.model.source import build_bundle
+
+    return build_bundle(SOURCE, BUILT, source_digest())
+
+
+def source_digest() -> str:
+    """Tells whether the source has changed since the bundle was built."""
+    return bundles.digest(b"".join(path.read_bytes() for path in sorted(SOURCE.iterdir())))

@@ -1,0 +1,65 @@
+"""How good a classifier is, each number with its 95 % interval."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, roc_auc_score
+
+BOOTSTRAP_ROUNDS = 1000
+
+Metrics = dict[str, float | list[float] | list[list[int]]]
+
+
+def evaluate(
+    scores: NDArray[np.float32], targets: NDArray[np.int64], *, negative: int | None = None, threshold: float = 0.5
+) -> Metrics:
+    """Judge (N, classes) softmax ``scores`` against (N,) ``targets``.
+
+    With ``negative`` (the index of the healthy class) the binary question "anything but that class?" is judged too:
+    AUC, and accuracy, sensitivity and specificity at ``threshold``. Each has its percentile-bootstrap interval.
+    """
+    predicted = scores.argmax(1)
+    correct = (predicted == targets).astype(float)
+    result: Metrics = {
+        "images": float(len(targets)),
+        "accuracy": float(correct.mean()),
+        "accuracy_95": _interval(lambda rows: float(correct[rows].mean()), len(targets)),
+        "auc_macro": macro_auc(scores, targets),
+        "confusion": confusion_matrix(targets, predicted, labels=range(scores.shape[1])).tolist(),
+    }
+    if negative is None:
+        return result
+    positive, score = targets != negative, 1 - scores[:, negative]
+    hit = (score >= threshold) == positive
+    for name, rows in (("binary_accuracy", slice(None)), ("sensitivity", positive), ("specificity", ~positive)):
+        values = hit[rows].astype(float)
+        result[name] = float(values.mean())
+        result[f"{name}_95"] = _interval(lambda r, v=values: float(v[r].mean()), len(values))  # type: ignore[misc]
+    result["auc"] = float(roc_auc_score(positive, score))
+    result["auc_95"] = _interval(lambda rows: _auc_or_nan(positive[rows], score[rows]), len(targets))
+    result["threshold"] = threshold
+    return result
+
+
+def macro_auc(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
+    """The mean over classes of the one-against-rest area under the ROC curve."""
+    return float(np.mean([roc_auc_score(targets == index, scores[:, index]) for index in range(scores.shape[1])]))
+
+
+def best_threshold(scores: NDArray[np.float32], targets: NDArray[np.int64], negative: int) -> float:
+    """The middle of the range of thresholds with the greatest sensitivity + specificity."""
+    positive, score = targets != negative, 1 - scores[:, negative]
+    grid = np.linspace(0.01, 0.99, 99)
+    youden = np.array([(score[positive] >= t).mean() + (score[~positive] < t).mean() for t in grid])
+    return float(np.median(grid[youden >= youden.max() - 1e-9]))
+
+
+def _auc_or_nan(positive: NDArray[np.bool_], score: NDArray[np.float32]) -> float:
+    return float(roc_auc_score(positive, score)) if 0 < positive.sum() < len(positive) else float("nan")
+
+
+def _interval(statistic: Callable[[NDArray[np.int64]], float], count: int) -> list[float]:
+    random = np.random.default_rng(0)
+    values = [statistic(random.integers(0, count, count)) for _ in range(BOOTSTRAP_ROUNDS)]
+    return [float(v) for v in np.nanpercentile(values, [2.5, 97.5])]

@@ -1,0 +1,115 @@
+"""From a trained Keras model to a bundle: export to LiteRT, check it equal, write everything under its digest."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from heatdrop.classifier import Classifier
+from heatdrop.errors import InvalidBundle
+from heatdrop.images import DecodedImage
+from heatdrop.model import bundle as bundles
+from heatdrop.model.bundle import Bundle, BundleDescription
+from heatdrop.preprocessing import CONVENTIONS, Convention, preprocess
+from heatdrop.vocabulary import ModelName
+
+EXPORT_TOLERANCE = 1e-4
+"""The greatest difference in any probability that LiteRT and Keras may have."""
+
+
+def pack(
+    model: keras.Model,
+    folder: Path,
+    *,
+    name: str,
+    labels: Sequence[str],
+    preprocess_as: Convention,
+    training: dict[str, Any] | None = None,
+    source_digest: str | None = None,
+) -> Bundle:
+    """Write ``model`` as a bundle to ``folder``, replacing a bundle that is there.
+
+    Raises:
+        InvalidBundle: the labels do not fit the model, its input is not (H, W, 3), or its LiteRT export predicts
+            differently.
+    """
+    _, height, width, channels = model.input_shape
+    outputs = model.output_shape[-1]
+    if not height or not width or channels != 3:
+        raise InvalidBundle(f"the model takes {model.input_shape}; an input of (height, width, 3) is needed")
+    if max(outputs, 2) != len(labels) or len(set(labels)) != len(labels):
+        raise InvalidBundle(f"{len(labels)} labels for {outputs} outputs; give one distinct label for each")
+    if preprocess_as not in CONVENTIONS:
+        raise InvalidBundle(f"preprocess is {preprocess_as!r}; choose one of {', '.join(CONVENTIONS)}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        staging = Path(scratch) / "bundle"
+        staging.mkdir()
+        model.save(staging / bundles.KERAS_MODEL, include_optimizer=False)
+        (staging / bundles.LITERT_MODEL).write_bytes(to_litert(model))
+        (staging / bundles.LABELS).write_text(json.dumps(list(labels), indent=2))
+        description = BundleDescription(
+            model=ModelName(name=name, version=_version(model, labels, preprocess_as)),
+            height=height,
+            width=width,
+            preprocess=preprocess_as,
+            digests={file: bundles.digest((staging / file).read_bytes()) for file in bundles.FILES},
+            training=training,
+            source_digest=source_digest,
+        )
+        (staging / bundles.DESCRIPTION).write_text(description.model_dump_json(indent=2))
+        _check_equal(model, bundles.open_bundle(staging))
+        shutil.rmtree(folder, ignore_errors=True)
+        staging.rename(folder)
+    return bundles.open_bundle(folder)
+
+
+def to_litert(model: keras.Model) -> bytes:
+    """Export to LiteRT in float32, for one image at a time."""
+    predict = tf.function(lambda x: model(x, training=False))
+    signature = predict.get_concrete_function(tf.TensorSpec((1, *model.input_shape[1:]), tf.float32))
+    # LiteRT reads variables that were never written (as NaN); as constants they are part of the file.
+    frozen = convert_variables_to_constants_v2(signature)
+    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen], model).convert())
+
+
+def load_keras(bundle: Bundle) -> keras.Model:
+    """Load the bundle's Keras model without running any code from it.
+
+    Raises:
+        InvalidBundle: it is missing, changed, or can only be loaded by running code from the file.
+    """
+    bundle.read(bundles.KERAS_MODEL)
+    try:
+        return keras.models.load_model(bundle.folder / bundles.KERAS_MODEL, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError) as error:
+        raise InvalidBundle(f"the Keras model of bundle {bundle.folder} cannot be loaded safely: {error}") from error
+
+
+def _version(model: keras.Model, labels: Sequence[str], preprocess_as: Convention) -> str:
+    """Twelve hexadecimal digits that change with the weights, the labels or the preprocessing, and with nothing else."""
+    parts = [json.dumps([list(labels), preprocess_as, model.input_shape[1:]]).encode()]
+    parts += [np.ascontiguousarray(weights, "<f4").tobytes() for weights in model.get_weights()]
+    return bundles.digest(b"".join(bundles.digest(part).encode() for part in parts))[:12]
+
+
+def _check_equal(model: keras.Model, packed: Bundle) -> None:
+    """Compare LiteRT with Keras on pictures with structure: smooth noise of several scales, dark and bright."""
+    random = np.random.default_rng(0)
+    classifier = Classifier(packed)
+    for scale in (2, 8, 32):
+        coarse = random.integers(0, 256, (scale, scale, 3), np.uint8)
+        pixels = np.asarray(keras.ops.image.resize(coarse, packed.size), np.float32).clip(0, 255).astype(np.uint8)
+        found = {p.label: p.score for p in classifier.classify(DecodedImage(pixels, "PNG", *pixels.shape[1::-1]))}
+        scores = model(preprocess(pixels, packed.description.preprocess)[None], training=False).numpy()[0]
+        wanted = scores if len(scores) > 1 else np.array([1 - scores[0], scores[0]])
+        difference = max(abs(found[label] - float(w)) for label, w in zip(packed.labels, wanted, strict=True))
+        if not difference <= EXPORT_TOLERANCE:
+            raise InvalidBundle(f"the LiteRT export differs from Keras by {difference:.2g} in a probability")

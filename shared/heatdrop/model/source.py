@@ -1,0 +1,72 @@
+"""A model as it is kept in the repository: small weights and a card; its bundle is made from them.
+
+Kernels are kept as 8-bit integers with a scale for each output channel, everything else as float32. The metrics in
+the bundle are those of the model with these weights, not of the one before rounding.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from heatdrop.model import architectures, packing
+from heatdrop.model.bundle import Bundle
+
+_WEIGHTS = "weights.npz"
+CARD = "model.json"
+
+
+def rounded(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Round a kernel (..., channels) to 8 bits; returns it with the scale (channels,) that undoes it."""
+    scale = np.maximum(np.abs(values).reshape(-1, values.shape[-1]).max(0) / 127, 1e-12).astype(np.float32)
+    return np.rint(values / scale).astype(np.int8), scale
+
+
+def save_source(model: keras.Model, card: dict[str, Any], folder: Path) -> None:
+    """Write the weights of a model that ``architectures.build`` made, and the card that says how to build it."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for index, values in enumerate(model.get_weights()):
+        if values.ndim > 1:
+            arrays[f"kernel{index}"], arrays[f"scale{index}"] = rounded(values)
+        else:
+            arrays[f"vector{index}"] = values
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / _WEIGHTS, **arrays)
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+
+def load_source(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
+    """Build the model again from its source folder; returns it with its card."""
+    card = json.loads((folder / CARD).read_text())
+    model = architectures.build(
+        card["architecture"],
+        len(card["labels"]),
+        weights=None,
+        size=card["image_size"],
+        standardise=card["standardise"],
+    )
+    with np.load(folder / _WEIGHTS, allow_pickle=False) as arrays:
+        model.set_weights(
+            [
+                arrays[f"kernel{i}"] * arrays[f"scale{i}"] if f"kernel{i}" in arrays else arrays[f"vector{i}"]
+                for i in range(len(model.get_weights()))
+            ]
+        )
+    return model, card
+
+
+def build_bundle(source: Path, folder: Path, source_digest: str | None = None) -> Bundle:
+    """Make the bundle from its source folder."""
+    model, card = load_source(source)
+    return packing.pack(
+        model,
+        folder,
+        name=card["name"],
+        labels=card["labels"],
+        preprocess_as="densenet",
+        training=card["training"],
+        source_digest=source_digest,
+    )

@@ -1,0 +1,230 @@
+"""Train a DenseNet on a folder of labelled images, resumable after a kill."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import keras
+from pydantic import BaseModel, ConfigDict, Field
+
+from heatdrop.errors import InvalidRequest
+from heatdrop.model import architectures, augmentation, metrics
+from heatdrop.model.architectures import Architecture
+from heatdrop.model.dataset import Dataset, LabelRule
+
+logger = logging.getLogger(__name__)
+
+HEALTHY_NAMES = {"normal", "healthy", "negative", "no finding"}
+
+
+class Stage(BaseModel):
+    """A number of epochs at one input size; ``frozen`` trains the head alone (the first step of transfer learning)."""
+
+    model_config = ConfigDict(frozen=True)
+    size: Annotated[int, Field(ge=32, le=1024)]
+    epochs: Annotated[int, Field(ge=1)]
+    frozen: bool = False
+
+
+class Recipe(BaseModel):
+    """Everything that decides what is trained; stored in the bundle."""
+
+    model_config = ConfigDict(frozen=True)
+    architecture: Architecture = "densenet121"
+    weights: str | None = None
+    stages: tuple[Stage, ...] = (Stage(size=160, epochs=5),)
+    label_rule: LabelRule = "folder"
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    peak_learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    standardise: bool = True
+    validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    seed: int = 0
+
+    @property
+    def image_size(self) -> int:
+        """The side of the finished model's input, in pixels."""
+        return self.stages[-1].size
+
+    @property
+    def epochs(self) -> int:
+        return sum(stage.epochs for stage in self.stages)
+
+
+class EpochReport(BaseModel):
+    """What is known after an epoch."""
+
+    epoch: int
+    size: int
+    loss: float
+    validation_auc: float
+
+
+def healthy_class(labels: tuple[str, ...]) -> int | None:
+    """The index of the class that means "nothing found", if one is named so."""
+    return next((index for index, label in enumerate(labels) if label.lower() in HEALTHY_NAMES), None)
+
+
+class Trainer:
+    """One training run in ``work``: a folder that holds the checkpoint to resume from.
+
+    ``on_step(done, total)`` and ``on_epoch(report)`` are called as it goes.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        training: Dataset,
+        validation: Dataset,
+        work: Path,
+        on_step: Callable[[int, int], None] = lambda done, total: None,
+        on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    ) -> None:
+        self.recipe, self.training, self.validation, self.work = recipe, training, validation, work
+        self.on_step, self.on_epoch = on_step, on_epoch
+        self.steps_per_epoch = max(1, len(training) // recipe.batch_size)
+        self.total_steps = self.steps_per_epoch * recipe.epochs
+        self.history: list[EpochReport] = []
+        self.shifted = augmentation.shifted(validation.pixels, recipe.seed)
+
+    def run(self) -> keras.Model:
+        """Train what is left to train and return the model of the best epoch, at its final input size."""
+        keras.utils.set_random_seed(self.recipe.seed)
+        self.work.mkdir(parents=True, exist_ok=True)
+        model = self._resume() or self._start()
+        done, epoch = len(self.history), 0
+        for stage in self.recipe.stages:
+            first, epoch = max(epoch, done), epoch + stage.epochs
+            if first < epoch:
+                self._train_stage(model, stage, first, epoch)
+        return self._finish(model)
+
+    def predict(self, model: keras.Model, pixels: Any, size: int) -> Any:
+        """(N, S, S, 3) bytes to (N, classes) float32 scores at the input ``size``."""
+        return model.predict(augmentation.evaluation_input(pixels, size), batch_size=32, verbose=0)
+
+    def _start(self) -> keras.Model:
+        recipe = self.recipe
+        return architectures.build(
+            recipe.architecture,
+            len(self.training.labels),
+            weights=recipe.weights,
+            standardise=recipe.standardise,
+            dropout=recipe.dropout,
+        )
+
+    def _train_stage(self, model: keras.Model, stage: Stage, first: int, last: int) -> None:
+        _freeze_base(model, stage.frozen)
+        if not getattr(model, "optimizer", None):
+            model.compile(self._optimizer(), keras.losses.CategoricalCrossentropy(
+                label_smoothing=self.recipe.label_smoothing), jit_compile=False)
+        batches = augmentation.training_batches(
+            self.training, stage.size, self.recipe.batch_size, self.recipe.seed + 1000 * first
+        )
+        stream = iter(batches)
+        for epoch in range(first, last):
+            model.reset_metrics()
+            for step in range(self.steps_per_epoch):
+                inputs, targets = next(stream)
+                loss = model.train_on_batch(inputs, targets)  # Keras returns the mean since the reset
+                self.on_step(epoch * self.steps_per_epoch + step + 1, self.total_steps)
+            auc = self._validation_auc(model, stage.size)
+            self._after_epoch(
+                model, EpochReport(epoch=epoch + 1, size=stage.size, loss=float(loss), validation_auc=auc)
+            )
+
+    def _optimizer(self) -> keras.optimizers.Optimizer:
+        recipe = self.recipe
+        peak = recipe.peak_learning_rate if recipe.weights is None else recipe.peak_learning_rate / 5
+        warmup = max(1, self.steps_per_epoch // 2)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            peak / 25, max(1, self.total_steps - warmup), alpha=0.01 * 25, warmup_target=peak, warmup_steps=warmup
+        )
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        return optimizer
+
+    def _validation_auc(self, model: keras.Model, size: int) -> float:
+        return metrics.macro_auc(self.predict(model, self.shifted, size), self.validation.targets)
+
+    def _after_epoch(self, model: keras.Model, report: EpochReport) -> None:
+        best = max((r.validation_auc for r in self.history if r.size == self.recipe.image_size), default=0.0)
+        if report.size == self.recipe.image_size and report.validation_auc > best:
+            model.save_weights(self.work / "best.weights.h5")
+        self.history.append(report)
+        model.save(self.work / "last.partial.keras")
+        (self.work / "last.partial.keras").replace(self.work / "last.keras")
+        state = {"recipe": self.recipe.model_dump(), "history": [r.model_dump() for r in self.history]}
+        (self.work / "state.json").write_text(json.dumps(state, indent=2))
+        self.on_epoch(report)
+
+    def _resume(self) -> keras.Model | None:
+        state_file = self.work / "state.json"
+        if not state_file.exists():
+            return None
+        state = json.loads(state_file.read_text())
+        if Recipe.model_validate(state["recipe"]) != self.recipe:
+            raise InvalidRequest(f"{self.work} holds a training with other settings; name another --out or remove it")
+        self.history = [EpochReport.model_validate(report) for report in state["history"]]
+        logger.info("resuming after epoch %d", len(self.history))
+        return keras.models.load_model(self.work / "last.keras")
+
+    def _finish(self, model: keras.Model) -> keras.Model:
+        model.load_weights(self.work / "best.weights.h5")
+        recipe = self.recipe
+        final = architectures.build(
+            recipe.architecture,
+            len(self.training.labels),
+            weights=None,
+            size=recipe.image_size,
+            standardise=recipe.standardise,
+        )
+        final.set_weights(model.get_weights())
+        return final
+
+
+def judge(trainer: Trainer, model: keras.Model) -> dict[str, metrics.Metrics]:
+    """Metrics of the finished model on the validation part, as it is and as another scanner would show it.
+
+    The operating threshold of the binary question is chosen on the shifted validation images.
+    """
+    size, targets = trainer.recipe.image_size, trainer.validation.targets
+    negative = healthy_class(trainer.training.labels)
+    shifted = trainer.predict(model, trainer.shifted, size)
+    threshold = 0.5 if negative is None else metrics.best_threshold(shifted, targets, negative)
+    plain = trainer.predict(model, trainer.validation.pixels, size)
+    return {
+        "validation": metrics.evaluate(plain, targets, negative=negative, threshold=threshold),
+        "validation_shifted": metrics.evaluate(shifted, targets, negative=negative, threshold=threshold),
+    }
+
+
+def _freeze_base(model: keras.Model, frozen: bool) -> None:
+    """Train the head alone, or everything; changing it after compilation needs a new optimiser."""
+    head = {"pooled", "dropout", "scores"}
+    changed = False
+    for layer in model.layers:
+        if layer.name not in head and layer.trainable == frozen:
+            layer.trainable = not frozen
+            changed = True
+    if changed:
+        model.optimizer = None
+
+
+def plot_history(history: list[EpochReport], path: Path) -> None:
+    """Loss and validation AUC against the epoch, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = [r.epoch for r in history]
+    left.plot(epochs, [r.loss for r in history], marker="o")
+    left.set(title="training loss", xlabel="epoch")
+    right.plot(epochs, [r.validation_auc for r in history], marker="o")
+    right.set(title="validation AUC under shift (macro)", xlabel="epoch")
+    figure.savefig(path, dpi=110)
+

@@ -1,0 +1,12 @@
+"""Tell subscribers of a state, once: the record remembers that it was told."""
+
+from heatdrop.messages import Announcer
+from heatdrop.records import Record, Records
+
+
+def announce_once(record: Record, records: Records, announcer: Announcer) -> None:
+    """Publish the record's state unless that was done; after a crash in between it is published again."""
+    if record.state in record.announced:
+        return
+    announcer.announce(record)
+    records.announced(record.image_id, record.state)

@@ -1,0 +1,126 @@
+"""A manifest of classified images to their heatmaps: what the Batch job does."""
+
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+from aws_lambda_powertools import Logger
+from pydantic import Field
+
+from heatdrop.errors import HeatdropError, InvalidBundle
+from heatdrop.explaining import Explainer
+from heatdrop.images import Limits
+from heatdrop.messages import Announcer
+from heatdrop.model.bundle import open_bundle
+from heatdrop.pipeline.announcing import announce_once
+from heatdrop.pipeline.settings import Destinations
+from heatdrop.records import Record, Records
+from heatdrop.storage import Manifest, ManifestEntry, Storage
+from heatdrop.vocabulary import HeatmapFiles
+
+logger = Logger(child=True)
+
+
+class HeatmapSettings(Destinations):
+    """The environment of the heatmap job."""
+
+    bundle_uri: str
+    max_bytes: Annotated[int, Field(gt=0)]
+    max_pixels: Annotated[int, Field(gt=0)]
+
+
+@dataclass
+class JobReport:
+    """What a job did with the images of its manifest."""
+
+    explained: int = 0
+    failed: int = 0
+    skipped: int = 0
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every image has its result; 143 (ended by SIGTERM) makes Batch retry on a lost Spot host."""
+        return 143 if self.interrupted else int(self.failed > 0)
+
+
+class HeatmapJob:
+    """One run over one manifest. A second run renders only what is missing."""
+
+    def __init__(self, settings: HeatmapSettings) -> None:
+        self._settings = settings
+        self._limits = Limits(settings.max_bytes, settings.max_pixels)
+        self._records = Records(settings.images_table)
+        self._storage = Storage(settings.results_bucket)
+        self._announcer = Announcer(settings.notifications_topic)
+        self._stopping = False
+
+    def run(self, manifest_key: str) -> JobReport:
+        """Explain every image of the manifest that has no result yet.
+
+        On SIGTERM, which comes two minutes before a Spot host is taken away, the image in hand is finished and the
+        rest is left to the retry.
+
+        Raises:
+            InvalidBundle: the bundle cannot be used, or is not the model that made the predictions.
+        """
+        signal.signal(signal.SIGTERM, self._stop)
+        manifest = self._storage.get_manifest(manifest_key)
+        explainer = self._load(manifest)
+        report = JobReport()
+        for entry in manifest.images:
+            if self._stopping:
+                report.interrupted = True
+                break
+            record = self._records.get(entry.image_id)
+            if record is None:
+                raise LookupError(f"image {entry.image_id} has no record; was the table emptied?")
+            if record.state.final:
+                report.skipped += 1
+            else:
+                record = self._explain(explainer, manifest, entry, record)
+                report.explained += record.reason is None
+                report.failed += record.reason is not None
+            announce_once(record, self._records, self._announcer)
+        return report
+
+    def _load(self, manifest: Manifest) -> Explainer:
+        bundle = open_bundle(Path(self._settings.bundle_uri))
+        if bundle.model != manifest.model:
+            raise InvalidBundle(
+                f"the predictions are of {manifest.model.name} {manifest.model.version}, but this image holds "
+                f"{bundle.model.name} {bundle.model.version}; deploy both containers with one bundle"
+            )
+        started = time.perf_counter()
+        explainer = Explainer(bundle, manifest.settings, self._limits)
+        logger.info("model loaded", seconds=round(time.perf_counter() - started, 1), images=len(manifest.images))
+        return explainer
+
+    def _explain(self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, record: Record) -> Record:
+        try:
+            data = self._storage.fetch_drop(entry.drop, self._limits.max_bytes)
+            explanation = explainer.explain(data, entry.predictions)
+        except HeatdropError as error:
+            return self._records.fail(record.image_id, str(error))
+        except Exception as error:
+            # One image must not take the rest of its job down; the log has the traceback.
+            logger.exception("explanation failed", image_id=record.image_id)
+            return self._records.fail(record.image_id, f"the heatmaps could not be made ({type(error).__name__})")
+        started = time.perf_counter()
+        heatmaps = []
+        for heatmap in explanation.heatmaps:
+            keys = [
+                self._storage.put_artefact(record.image_id, manifest.model, name, content)
+                for name, content in heatmap.files
+            ]
+            heatmaps.append(HeatmapFiles(label=heatmap.label, overlay=keys[0], figure=keys[1], maps=keys[2]))
+        timings = explanation.timings_ms | {"store": round((time.perf_counter() - started) * 1000, 1)}
+        logger.info("explained", image_id=record.image_id, timings_ms=timings)
+        return self._records.explain(record, tuple(heatmaps), timings)
+
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
+        logger.warning("told to stop: the image in hand is finished, the rest is left to the retry")
+        self._stopping = True

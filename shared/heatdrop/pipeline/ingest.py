@@ -1,0 +1,126 @@
+"""Drops to predictions, and to one heatmap job for all of them."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import Field
+
+from heatdrop import identity, images
+from heatdrop.classifier import Classifier
+from heatdrop.errors import RejectedImage, SourceMissing
+from heatdrop.images import Limits
+from heatdrop.jobs import JobQueue
+from heatdrop.messages import Announcer, drops_in
+from heatdrop.model.bundle import open_bundle
+from heatdrop.pipeline.announcing import announce_once
+from heatdrop.pipeline.queues import each_message
+from heatdrop.pipeline.settings import Destinations
+from heatdrop.records import Record, Records
+from heatdrop.storage import Manifest, ManifestEntry, Storage
+from heatdrop.vocabulary import Drop, Estimator, ExplanationSettings, State
+
+logger = Logger(child=True)
+metrics = Metrics()
+
+
+class InferenceSettings(Destinations):
+    """The environment of the inference function."""
+
+    bundle_uri: str
+    input_bucket: str
+    job_queue: str
+    job_definition: str
+    top: int
+    samples: int
+    noise_level: float
+    estimator: Estimator
+    max_bytes: Annotated[int, Field(gt=0)]
+    max_pixels: Annotated[int, Field(gt=0)]
+
+
+class Ingest:
+    """A loaded model and the services it reports to; made once, used for every invocation."""
+
+    def __init__(self, settings: InferenceSettings) -> None:
+        self._input_bucket = settings.input_bucket
+        self._limits = Limits(settings.max_bytes, settings.max_pixels)
+        self._explanation = ExplanationSettings(
+            top=settings.top,
+            samples=settings.samples,
+            noise_level=settings.noise_level,
+            estimator=settings.estimator,
+        )
+        self._classifier = Classifier(open_bundle(Path(settings.bundle_uri)))
+        self._records = Records(settings.images_table)
+        self._storage = Storage(settings.results_bucket)
+        self._announcer = Announcer(settings.notifications_topic)
+        self._jobs = JobQueue(settings.job_queue, settings.job_definition)
+
+    def handle(self, event: dict[str, object], context: LambdaContext) -> PartialItemFailureResponse:
+        """Classify the drops of an SQS event and submit one heatmap job for them; returns the messages to retry."""
+        waiting: dict[str, list[Record]] = {}
+
+        def take(message: SQSRecord) -> None:
+            records = [self._take(drop) for drop in drops_in(message.body, self._input_bucket)]
+            waiting[message.message_id] = [record for record in records if record.waits_for_job]
+
+        response = each_message(event, context, take)
+        try:
+            self._submit({record.image_id: record for records in waiting.values() for record in records})
+        except Exception:
+            # Whatever kept the job from being submitted, its drops come back and are submitted then.
+            logger.exception("no heatmap job could be submitted")
+            response["batchItemFailures"] += [{"itemIdentifier": name} for name, records in waiting.items() if records]
+        return response
+
+    def _take(self, drop: Drop) -> Record:
+        record = self._records.receive(identity.image_id(drop), drop)
+        if record.state is State.RECEIVED:
+            record = self._classify(record)
+        if record.state is not State.RECEIVED:
+            announce_once(record, self._records, self._announcer)
+        return record
+
+    def _classify(self, record: Record) -> Record:
+        started = time.perf_counter()
+        try:
+            data = self._storage.fetch_drop(record.drop, self._limits.max_bytes)
+            fetched = time.perf_counter()
+            image = images.decode(data, at_least=self._classifier.bundle.size, limits=self._limits)
+            decoded = time.perf_counter()
+            predictions = self._classifier.classify(image)
+        except RejectedImage as error:
+            logger.info("rejected", image_id=record.image_id, reason=str(error))
+            metrics.add_metric("ImagesRejected", MetricUnit.Count, 1)
+            return self._records.reject(record.image_id, str(error))
+        except SourceMissing as error:
+            metrics.add_metric("ImagesFailed", MetricUnit.Count, 1)
+            return self._records.fail(record.image_id, str(error))
+        moments = (started, fetched, decoded, time.perf_counter())
+        timings = {
+            name: round((end - start) * 1000, 1)
+            for name, start, end in zip(("fetch", "decode", "predict"), moments, moments[1:], strict=False)
+        }
+        metrics.add_metric("ImagesClassified", MetricUnit.Count, 1)
+        return self._records.classify(record.image_id, predictions, self._classifier.bundle.model, timings)
+
+    def _submit(self, waiting: dict[str, Record]) -> None:
+        if not waiting:
+            return
+        model = self._classifier.bundle.model
+        name = identity.manifest_id(waiting, model.version, self._explanation.model_dump_json())
+        entries = [
+            ManifestEntry(image_id=image_id, drop=record.drop, predictions=record.predictions)
+            for image_id, record in sorted(waiting.items())
+        ]
+        manifest = Manifest(manifest_id=name, model=model, settings=self._explanation, images=tuple(entries))
+        job_id = self._jobs.submit(name, self._storage.put_manifest(manifest))
+        logger.info("submitted", job_id=job_id, manifest_id=name, images=len(waiting))
+        for image_id in waiting:
+            self._records.submitted(image_id, name, job_id)

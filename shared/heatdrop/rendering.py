@@ -1,0 +1,77 @@
+"""Raw maps to what a person looks at (overlay, figure) and to what a program reads (NPZ with provenance)."""
+
+import io
+import json
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from heatdrop.vocabulary import DISCLAIMER
+
+OVERLAY_SIDE = 768
+"""The longest side of an overlay in pixels; a smaller image keeps its size."""
+
+_CLIP_PERCENTILE = 99.5
+_OPACITY = 0.8
+
+
+def normalise(raw: NDArray[np.float32], percentile: float = 100) -> NDArray[np.float32]:
+    """Scale a map (H, W) to 0..1 between its minimum and its ``percentile``; a map with no signal becomes zeros."""
+    low, high = float(raw.min()), float(np.percentile(raw, percentile))
+    if not high > low:
+        return np.zeros_like(raw)
+    return ((raw - low) / (high - low)).clip(0, 1)
+
+
+def overlay(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> bytes:
+    """A PNG of the image (H, W, 3) with the map (h, w) over it in ``jet``, the more opaque the stronger the map is.
+
+    The map is clipped at its 99.5th percentile, so that a few pixels do not hide the rest. A map with no signal
+    leaves the image as it is.
+    """
+    factor = min(1.0, OVERLAY_SIDE / max(pixels.shape[:2]))
+    if factor < 1:
+        pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    height, width = pixels.shape[:2]
+    strength = cv2.resize(normalise(raw, _CLIP_PERCENTILE), (width, height), interpolation=cv2.INTER_LINEAR)
+    colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_JET)
+    opacity = (_OPACITY * np.sqrt(strength))[..., None]
+    blended = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) * (1 - opacity) + colours * opacity
+    return _png(blended.round().astype(np.uint8))
+
+
+def figure(pixels: NDArray[np.uint8], raw: NDArray[np.float32], label: str, score: float) -> bytes:
+    """The tutorial's figure as a PNG: the input (H, W, 3) beside the map (H, W) in ``jet``, alpha 0.8, min to max."""
+    canvas = Figure(figsize=(8, 4.4), layout="constrained")
+    left, right = canvas.subplots(1, 2)
+    left.imshow(pixels)
+    left.set_title("Input")
+    right.imshow(normalise(raw), cmap="jet", alpha=0.8, vmin=0, vmax=1)
+    # A label is shown as it is written: matplotlib would read $...$ as a formula.
+    right.set_title(f"Predicted(class={label}) = {score:.4f}", parse_math=False)
+    if not raw.max() > raw.min():
+        right.text(0.5, 0.5, "no signal", transform=right.transAxes, ha="center", color="white")
+    for axes in (left, right):
+        axes.axis("off")
+    canvas.text(0.5, 0.01, DISCLAIMER, ha="center", fontsize=8, color="grey")
+    buffer = io.BytesIO()
+    canvas.savefig(buffer, format="png", dpi=110, metadata={"Software": "heatdrop"})
+    return buffer.getvalue()
+
+
+def maps_file(arrays: dict[str, NDArray[Any]], provenance: dict[str, Any]) -> bytes:
+    """An NPZ of raw arrays, with ``provenance`` as a JSON string; equal content gives equal bytes."""
+    buffer = io.BytesIO()
+    text = json.dumps(provenance, sort_keys=True, ensure_ascii=False)
+    np.savez_compressed(buffer, provenance=np.array(text), **arrays)
+    return buffer.getvalue()
+
+
+def _png(bgr: NDArray[np.uint8]) -> bytes:
+    done, buffer = cv2.imencode(".png", bgr)
+    if not done:
+        raise RuntimeError("OpenCV could not write a PNG")
+    return buffer.tobytes()

@@ -1,0 +1,87 @@
+"""Objects in S3: drops that come in, manifests, and the artefacts that go out. The only place that knows the layout."""
+
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.exceptions import ClientError
+
+from heatdrop.errors import FileTooLarge, SourceMissing
+from heatdrop.vocabulary import Drop, ExplanationSettings, ModelName, Prediction, Words
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_GONE = {"NoSuchKey", "NoSuchVersion", "404"}
+_MEDIA_TYPES = {".png": "image/png", ".npz": "application/octet-stream"}
+
+
+class ManifestEntry(Words):
+    """One image of a heatmap job, with the predictions it is to explain."""
+
+    image_id: str
+    drop: Drop
+    predictions: tuple[Prediction, ...]
+
+
+class Manifest(Words):
+    """What one heatmap job is to do."""
+
+    manifest_id: str
+    model: ModelName
+    settings: ExplanationSettings
+    images: tuple[ManifestEntry, ...]
+
+
+class Storage:
+    """The two buckets."""
+
+    def __init__(self, results_bucket: str) -> None:
+        self.results_bucket = results_bucket
+        self._s3: S3Client = boto3.client("s3")
+
+    def fetch_drop(self, drop: Drop, max_bytes: int) -> bytes:
+        """The bytes of exactly the version that was dropped.
+
+        Raises:
+            SourceMissing: it was deleted since.
+            FileTooLarge: it has more than ``max_bytes``; it is not downloaded.
+        """
+        request = {"Bucket": drop.bucket, "Key": drop.key}
+        if drop.version_id:
+            request["VersionId"] = drop.version_id
+        try:
+            answer = self._s3.get_object(**request)  # type: ignore[arg-type]
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _GONE:
+                raise SourceMissing("the image was deleted from the input bucket; drop it again") from error
+            raise
+        with answer["Body"] as body:
+            if answer["ContentLength"] > max_bytes:
+                raise FileTooLarge(
+                    f"the file has {answer['ContentLength'] / 1e6:.1f} MB; at most {max_bytes / 1e6:.0f} MB are taken"
+                )
+            return body.read()
+
+    def put_manifest(self, manifest: Manifest) -> str:
+        """Store a manifest; returns its S3 key."""
+        key = f"manifests/{manifest.manifest_id}.json"
+        body = manifest.model_dump_json().encode()
+        self._s3.put_object(Bucket=self.results_bucket, Key=key, Body=body, ContentType="application/json")
+        return key
+
+    def get_manifest(self, key: str) -> Manifest:
+        """Read the manifest at ``key``."""
+        with self._s3.get_object(Bucket=self.results_bucket, Key=key)["Body"] as body:
+            return Manifest.model_validate_json(body.read())
+
+    def put_artefact(self, image_id: str, model: ModelName, name: str, content: bytes) -> str:
+        """Store one artefact of an image under a key that follows from image, model and name; returns that key."""
+        key = f"images/{image_id}/{model.version}/{name}"
+        media_type = _MEDIA_TYPES[name[name.rindex(".") :]]
+        self._s3.put_object(Bucket=self.results_bucket, Key=key, Body=content, ContentType=media_type)
+        return key
+
+    def get_artefact(self, key: str) -> bytes:
+        """Read the artefact at ``key``."""
+        with self._s3.get_object(Bucket=self.results_bucket, Key=key)["Body"] as body:
+            return body.read()

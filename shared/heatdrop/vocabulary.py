@@ -1,0 +1,88 @@
+"""The words every part shares, and nothing heavy: the states of an image, a prediction, how it is explained."""
+
+from enum import StrEnum
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Estimator = Literal["mean_abs", "signed", "squared", "variance"]
+ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
+
+DISCLAIMER = "Research software, not a medical device."
+
+
+class Words(BaseModel):
+    """Base of what is stored and sent: immutable, and strict about unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class State(StrEnum):
+    """RECEIVED -> CLASSIFIED -> EXPLAINED, else REJECTED (the image is at fault) or FAILED (we are)."""
+
+    RECEIVED = "RECEIVED"
+    CLASSIFIED = "CLASSIFIED"
+    EXPLAINED = "EXPLAINED"
+    REJECTED = "REJECTED"
+    FAILED = "FAILED"
+
+    @property
+    def final(self) -> bool:
+        """Whether an image in this state is done with."""
+        return self in {State.EXPLAINED, State.REJECTED, State.FAILED}
+
+
+class Prediction(Words):
+    """A class and its probability."""
+
+    label: str
+    score: Annotated[float, Field(ge=0, le=1)]
+
+
+class ModelName(Words):
+    """Which model said so. ``version`` is a digest of its weights and of how its input is made."""
+
+    name: str
+    version: str
+
+
+class HeatmapFiles(Words):
+    """Where the artefacts of one explained class are: S3 keys in a record, paths in a result."""
+
+    label: str
+    overlay: str
+    figure: str
+    maps: str
+
+
+class ExplanationSettings(Words):
+    """How an image is explained; the defaults are the tutorial's."""
+
+    top: Annotated[int, Field(ge=1, le=20)] = 3
+    samples: Annotated[int, Field(ge=0, le=1000)] = 20
+    noise_level: Annotated[float, Field(gt=0, le=1)] = 0.20
+    estimator: Estimator = "mean_abs"
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
+
+
+class Drop(Words):
+    """One upload: an object version in the input bucket."""
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+    etag: str = ""
+    size: int | None = None
+
+
+class Result(Words):
+    """The answer about one image, as written to ``results.jsonl``; heatmap paths are relative to that file."""
+
+    file: str
+    image_id: str
+    state: State
+    reason: str | None = None
+    predictions: tuple[Prediction, ...] = ()
+    heatmaps: tuple[HeatmapFiles, ...] = ()
+    model: ModelName | None = None
+    timings_ms: dict[str, float] = {}

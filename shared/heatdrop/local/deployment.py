@@ -62,12 +62,14 @@ def deploy(template: Path, parameters: Mapping[str, str], stack_name: str = "hea
         DeploymentFailed: naming each that does not.
     """
     source = read_template(template)
-    transformed = to_cloudformation(template, parameters)
+    # Defaults are passed like the rest: moto converts lists and numbers only of what it is given.
+    values = {name: str(parameter["Default"]) for name, parameter in source["Parameters"].items()} | dict(parameters)
+    transformed = to_cloudformation(template, values)
     cloudformation = boto3.client("cloudformation")
     cloudformation.create_stack(
         StackName=stack_name,
         TemplateBody=json.dumps(transformed),
-        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
         Capabilities=["CAPABILITY_IAM"],
     )
     described = cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3
 from moto.awslambda.utils import get_backend as lambda_backend
-from moto.batch.models import batch_backends
+from moto.batch.models import ComputeEnvironment, batch_backends
 from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
 from moto.dynamodb.models.table import Table
@@ -148,6 +148,13 @@ def _topic_policy(request: _Request) -> Any:
     return _Created("AWS::SNS::TopicPolicy", request.properties["Topics"][0])
 
 
+@_makes("AWS::EC2::SubnetRouteTableAssociation")
+def _subnet_route_table_association(request: _Request) -> Any:
+    # moto keeps those of CloudFormation apart, where no describe call finds them.
+    made = boto3.client("ec2").associate_route_table(**request.properties)
+    return _Created("AWS::EC2::SubnetRouteTableAssociation", made["AssociationId"])
+
+
 @_makes("AWS::DynamoDB::Table", "TableName", ("Arn", "StreamArn"))
 def _table(request: _Request) -> Any:
     table = Table.create_from_cloudformation_json(request.name, request.json, request.account, request.region)
@@ -168,9 +175,6 @@ def _function(request: _Request) -> Any:
         wanted[name] = int(wanted[name])
     variables = wanted["Environment"]["Variables"]
     wanted["Environment"] = {"Variables": {name: str(value) for name, value in variables.items()}}
-    if "ImageUri" in wanted["Code"]:
-        # moto looks a tagged image up in its registry; an image by digest it takes as it is.
-        wanted["Code"] = {"ImageUri": f"local/{request.name.lower()}@sha256:{'0' * 64}"}
     boto3.client("lambda").create_function(**wanted)
     return lambda_backend(request.account, request.region).get_function(request.name)
 
@@ -182,24 +186,29 @@ def _layer(request: _Request) -> Any:
     return _Created("AWS::Lambda::LayerVersion", layer["LayerVersionArn"])
 
 
+@_makes("AWS::Batch::ComputeEnvironment", "ComputeEnvironmentName")
+def _compute_environment(request: _Request) -> Any:
+    # Batch makes its service-linked role itself; moto wants to be given one.
+    role = boto3.client("iam").create_service_linked_role(AWSServiceName="batch.amazonaws.com")["Role"]
+    properties = request.properties | {"ServiceRole": role["Arn"]}
+    return ComputeEnvironment.create_from_cloudformation_json(
+        request.name, request.json | {"Properties": properties}, request.account, request.region
+    )
+
+
 @_makes("AWS::Batch::JobDefinition", "JobDefinitionName")
 def _job_definition(request: _Request) -> Any:
     p = request.properties
     wanted = {_camel(name): _camel_keys(value) for name, value in p.items() if name not in {"Type", "Parameters"}}
+    container = wanted["containerProperties"]
+    # CloudFormation makes strings of numbers where the service wants strings.
+    container["environment"] = [variable | {"value": str(variable["value"])} for variable in container["environment"]]
+    # The names of log options are the driver's, not CloudFormation's: they stay as they are written.
+    container["logConfiguration"]["options"] = p["ContainerProperties"]["LogConfiguration"]["Options"]
     definition = boto3.client("batch").register_job_definition(
-        jobDefinitionName=request.name, type=p["Type"], parameters=p["Parameters"], **_with_log_options(wanted, p)
+        jobDefinitionName=request.name, type=p["Type"], parameters=p["Parameters"], **wanted
     )
     return batch_backends[request.account][request.region].get_job_definition_by_arn(definition["jobDefinitionArn"])
-
-
-def _with_log_options(wanted: Properties, properties: Properties) -> Properties:
-    """Log options are names of the log driver, not of CloudFormation: they stay as they are written."""
-    container = properties["ContainerProperties"]
-    if "LogConfiguration" in container:
-        wanted["containerProperties"]["logConfiguration"]["options"] = container["LogConfiguration"]["Options"]
-    wanted["timeout"]["attemptDurationSeconds"] = int(wanted["timeout"]["attemptDurationSeconds"])
-    wanted["retryStrategy"]["attempts"] = int(wanted["retryStrategy"]["attempts"])
-    return wanted
 
 
 def _camel(name: str) -> str:

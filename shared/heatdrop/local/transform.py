@@ -39,6 +39,9 @@ def to_cloudformation(path: Path, parameters: Mapping[str, str]) -> dict[str, An
         name = _CODE_PROPERTIES.get(resource["Type"])
         if name in properties:
             properties[name] = _upload(logical_id, path.parent / properties[name])
+        if properties.get("PackageType") == "Image":
+            # What `sam build` would have pushed. By digest: moto looks a tag up in a registry of its own.
+            properties["ImageUri"] = f"local/{logical_id.lower()}@sha256:{'0' * 64}"
     transformed: dict[str, Any] = transform(template, dict(parameters), _BundledPolicies())
     return transformed
 

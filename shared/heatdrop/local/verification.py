@@ -23,16 +23,21 @@ def _bucket(name: str) -> bool:
     return bool(s3.get_public_access_block(Bucket=name))
 
 
+def _route_tables() -> list[Any]:
+    return list(boto3.client("ec2").describe_route_tables()["RouteTables"])
+
+
 def _route(identifier: str) -> bool:
-    table, destination = identifier.rsplit("~", 1) if "~" in identifier else (identifier, "0.0.0.0/0")
-    routes = boto3.client("ec2").describe_route_tables()["RouteTables"]
-    return any(r.get("DestinationCidrBlock") == destination for t in routes if t["RouteTableId"] in table
-               for r in t["Routes"]) or bool(routes)
+    """moto names a route after its table and destination."""
+    return any(
+        identifier.startswith(table["RouteTableId"]) and route.get("DestinationCidrBlock", "-") in identifier
+        for table in _route_tables()
+        for route in table["Routes"]
+    )
 
 
 def _association(identifier: str) -> bool:
-    tables = boto3.client("ec2").describe_route_tables()["RouteTables"]
-    return any(a["RouteTableAssociationId"] == identifier for t in tables for a in t["Associations"])
+    return any(a["RouteTableAssociationId"] == identifier for t in _route_tables() for a in t["Associations"])
 
 
 def _attachment(identifier: str) -> bool:
@@ -61,6 +66,11 @@ def _compute_environment(arn: str) -> bool:
     return bool(answer["computeEnvironments"])
 
 
+def _layer(arn: str) -> Any:
+    name, version = arn.split(":")[6:8]
+    return boto3.client("lambda").get_layer_version(LayerName=name, VersionNumber=int(version))
+
+
 def _log_group(name: str) -> bool:
     return bool(boto3.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"])
 
@@ -85,7 +95,7 @@ _CHECKS: dict[str, Check] = {
     "AWS::IAM::Role": lambda name: boto3.client("iam").get_role(RoleName=name),
     "AWS::Lambda::EventSourceMapping": lambda uuid: boto3.client("lambda").get_event_source_mapping(UUID=uuid),
     "AWS::Lambda::Function": lambda name: boto3.client("lambda").get_function(FunctionName=name),
-    "AWS::Lambda::LayerVersion": lambda arn: boto3.client("lambda").get_layer_version_by_arn(Arn=arn),
+    "AWS::Lambda::LayerVersion": _layer,
     "AWS::Logs::LogGroup": _log_group,
     "AWS::S3::Bucket": _bucket,
     # The only statement of ours is one that moto cannot hold (see resources.py); the bucket must be there.

@@ -53,13 +53,18 @@ def run(
 
     Example: heatdrop run xrays/ --out out
     """
-    from heatdrop.local.run import demo_files, run_files
+    from heatdrop.local.run import STAGES, demo_files, run_files
 
     if bool(paths) == demo:
         raise InvalidRequest("name files, folders or patterns, or use --demo")
     files = demo_files() if demo else find_files(paths or [])
     settings = _settings(top, samples, noise_level, estimator)
-    results = run_files(files, _bundle(bundle), settings, OutputFolder(out))
+    ready = _bundle(bundle)
+    with console.progress_bar() as bar:
+        stages = {stage: bar.add_task(stage, total=len(files)) for stage in STAGES}
+        results = run_files(
+            files, ready, settings, OutputFolder(out), lambda stage, done: bar.update(stages[stage], completed=done)
+        )
     _answer(results, as_json, out)
     raise typer.Exit(int(any(result.state is State.FAILED for result in results)))
 

@@ -29,7 +29,7 @@ _COLOURS = {
 def progress_bar() -> Progress:
     """A progress display on standard error, one line a stage."""
     return Progress(
-        TextColumn("{task.description:<12}"),
+        TextColumn("{task.description:<10}"),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -11,6 +11,7 @@ from heatdrop.artefacts import OutputFolder
 from heatdrop.classifier import Classifier
 from heatdrop.errors import FileTooLarge, RejectedImage
 from heatdrop.images import Limits
+from heatdrop.inputs import shown
 from heatdrop.model.bundle import Bundle
 from heatdrop.vocabulary import Drop, Result, State
 
@@ -44,10 +45,10 @@ def classify_file(path: Path, classifier: Classifier, limits: Limits) -> tuple[R
         decoded = time.perf_counter()
         predictions = classifier.classify(image)
     except RejectedImage as error:
-        return Result(file=str(path), image_id=_id(path, data), state=State.REJECTED, reason=str(error)), data
+        return Result(file=shown(path), image_id=_id(path, data), state=State.REJECTED, reason=str(error)), data
     timings = {"decode": _ms(started, decoded), "predict": _ms(decoded, time.perf_counter())}
     result = Result(
-        file=str(path),
+        file=shown(path),
         image_id=_id(path, data),
         state=State.CLASSIFIED,
         predictions=predictions,
@@ -85,7 +86,7 @@ def explain_files(
 
 
 def _id(path: Path, data: bytes) -> str:
-    return identity.image_id(Drop(bucket="", key=str(path), etag=hashlib.sha256(data).hexdigest()))
+    return identity.image_id(Drop(bucket="", key=shown(path), etag=hashlib.sha256(data).hexdigest()))
 
 
 def _ms(start: float, end: float) -> float:

@@ -1,6 +1,7 @@
 """The files that a person means by the paths and patterns on a command line."""
 
 import glob
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def find_files(paths: Iterable[str]) -> list[Path]:
             raise InvalidRequest(f"{text} is no file, no folder with files and no pattern that matches any")
         found |= dict.fromkeys(files)
     return list(found)
+
+
+def shown(path: Path) -> str:
+    """A path as text that JSON and UTF-8 can hold, whatever bytes its name is made of."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _files_of(text: str) -> Iterable[Path]:

@@ -38,7 +38,7 @@ def overlay(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> bytes:
     height, width = pixels.shape[:2]
     strength = cv2.resize(normalise(raw, _CLIP_PERCENTILE), (width, height), interpolation=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_JET)
-    opacity = (_OPACITY * np.sqrt(strength))[..., None]
+    opacity = (_OPACITY * strength)[..., None]
     blended = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) * (1 - opacity) + colours * opacity
     return _png(blended.round().astype(np.uint8))
 

@@ -32,15 +32,19 @@ class _Answer:
 
 
 class LambdaWorker:
-    """One function, one process, one invocation at a time. The process starts with the first invocation."""
+    """One function, one process, one invocation at a time. The process starts with the first invocation.
+
+    ``crashes`` counts the invocations in a row that ended with the process.
+    """
 
     def __init__(self, function: DeployedFunction, environment: dict[str, str], log: Path) -> None:
         self.function = function
         self._environment = environment
-        self._log = log
+        self.log = log
         self._invocations: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self._answers: queue.Queue[_Answer] = queue.Queue()
         self._lock = threading.Lock()
+        self.crashes = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_class(self))
         threading.Thread(target=self._server.serve_forever, name=f"runtime-{function.name}", daemon=True).start()
@@ -81,8 +85,8 @@ class LambdaWorker:
             "LAMBDA_TASK_ROOT": str(function.code),
             "_HANDLER": function.handler,
         }
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as log:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "heatdrop.local.lambda_process", function.handler],
                 cwd=function.code,
@@ -97,10 +101,13 @@ class LambdaWorker:
         deadline = time.monotonic() + self.function.timeout_s + 30
         while time.monotonic() < deadline:
             try:
-                return self._answers.get(timeout=0.2)
+                answer = self._answers.get(timeout=0.2)
+                self.crashes = 0
+                return answer
             except queue.Empty:
                 if self._process and self._process.poll() is not None and self._answers.empty():
-                    return _Answer(f"the process ended with {self._process.returncode}; see {self._log}", failed=True)
+                    self.crashes += 1
+                    return _Answer(f"the process ended with {self._process.returncode}; see {self.log}", failed=True)
         self._kill()
         return _Answer(f"timed out after {self.function.timeout_s} s", failed=True)
 

@@ -1,0 +1,125 @@
+"""AWS Batch on one machine: a submitted job's command runs as a process, one job at a time.
+
+Command, environment, timeout and retry rules are those of the deployed job definition.
+"""
+
+import fnmatch
+import json
+import logging
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+from moto.batch.models import Job
+
+logger = logging.getLogger(__name__)
+
+STATUS_REASON = "Essential container in task exited"
+
+
+class BatchRunner(threading.Thread):
+    """Runs jobs in the order of their submission, and emits the state changes that Batch would."""
+
+    def __init__(self, job_code: Mapping[str, Path], environment: Mapping[str, str], log: Path) -> None:
+        super().__init__(name="batch-runner", daemon=True)
+        self._job_code, self._environment, self._log = job_code, environment, log
+        self._jobs: queue.Queue[Job | None] = queue.Queue()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+
+    def submit(self, job: Job) -> None:
+        """Take a job that was just submitted."""
+        self._jobs.put(job)
+
+    def run(self) -> None:
+        """Work until stopped."""
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._run_job(job)
+            except Exception:
+                logger.exception("job %s could not be run", job.job_id)
+                self._finish(job, "FAILED", None, "the local runner could not start it")
+
+    def stop(self) -> None:
+        """Drop the waiting jobs and end the running one (SIGTERM, as Batch does)."""
+        self._stopping = True
+        while not self._jobs.empty():
+            self._jobs.get_nowait()
+        self._jobs.put(None)
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+        self.join(timeout=20)
+
+    def _run_job(self, job: Job) -> None:
+        definition = job.job_definition.describe()
+        strategy = definition.get("retryStrategy") or {"attempts": 1}
+        for status in ("RUNNABLE", "STARTING"):
+            job.status = status
+        for attempt in range(1, strategy["attempts"] + 1):
+            job.status, job.job_started_at = "RUNNING", datetime.now()
+            self._announce(job)
+            code = self._run_attempt(job, definition, attempt)
+            if code == 0:
+                return self._finish(job, "SUCCEEDED", 0, STATUS_REASON)
+            if self._stopping or not _retried(strategy.get("evaluateOnExit", []), code):
+                break
+        return self._finish(job, "FAILED", code, STATUS_REASON)
+
+    def _run_attempt(self, job: Job, definition: dict[str, Any], attempt: int) -> int:
+        container = job.describe()["container"]
+        variables = {variable["name"]: variable["value"] for variable in container["environment"]}
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                _command(container["command"], job.parameters),
+                cwd=self._job_code[job.job_definition.arn],
+                env={**self._environment, **variables, "AWS_BATCH_JOB_ATTEMPT": str(attempt)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            return self._process.wait(definition["timeout"]["attemptDurationSeconds"])
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _finish(self, job: Job, status: str, exit_code: int | None, reason: str) -> None:
+        job.exit_code, job.job_stopped_reason = exit_code, reason
+        job.job_stopped, job.job_stopped_at, job.status = True, datetime.now(), status
+        self._announce(job)
+
+    def _announce(self, job: Job) -> None:
+        """Put the event on the bus; the deployed rule decides whether anyone hears it."""
+        detail = job.describe()
+        if job.job_stopped and job.exit_code is not None:
+            detail["container"]["exitCode"] = job.exit_code
+        event = {
+            "Source": "aws.batch",
+            "DetailType": "Batch Job State Change",
+            "Detail": json.dumps(detail, default=str),
+            "Resources": [job.arn],
+        }
+        boto3.client("events").put_events(Entries=[event])  # type: ignore[list-item]
+
+
+def _command(command: Sequence[str], parameters: Mapping[str, str]) -> list[str]:
+    """Put the job's parameters in place, and this interpreter in that of the container's."""
+    filled = [parameters.get(word.removeprefix("Ref::"), word) if word.startswith("Ref::") else word for word in command]
+    return [sys.executable if word == "python" else word for word in filled]
+
+
+def _retried(rules: Sequence[Mapping[str, str]], exit_code: int) -> bool:
+    """What Batch makes of an attempt that failed: the first rule that matches decides, and without any it retries."""
+    facts = {"onExitCode": str(exit_code), "onStatusReason": STATUS_REASON, "onReason": ""}
+    for rule in rules:
+        patterns = {name: pattern for name, pattern in rule.items() if name != "action"}
+        if all(fnmatch.fnmatchcase(facts[name], pattern) for name, pattern in patterns.items()):
+            return rule["action"].upper() == "RETRY"
+    return True

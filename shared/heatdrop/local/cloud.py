@@ -1,0 +1,77 @@
+"""The whole cloud on one machine: deployed, and its events moving, for as long as a ``with`` block lasts."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from moto.batch.models import Job
+
+from heatdrop.local.aws import LocalAws
+from heatdrop.local.batch_runner import BatchRunner
+from heatdrop.local.deployment import Deployment, deploy
+from heatdrop.local.lambda_runtime import FunctionFailed, LambdaWorker
+from heatdrop.local.queue_poller import QueuePoller
+from heatdrop.model.default import ROOT
+
+TEMPLATE = ROOT / "template.yaml"
+
+MAX_CRASHES = 3
+
+
+class LocalCloud:
+    """``template.yaml`` deployed into moto, its functions and jobs in processes of their own.
+
+    Attributes:
+        deployment: what was deployed.
+        workers: function name to the process that runs it.
+    """
+
+    deployment: Deployment
+    workers: dict[str, LambdaWorker]
+
+    def __init__(self, parameters: Mapping[str, str], logs: Path) -> None:
+        self._parameters, self._logs = parameters, logs
+        self._stack = ExitStack()
+        self._runner: BatchRunner | None = None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.aws = stack.enter_context(LocalAws(self._on_job))
+            self.deployment = deploy(TEMPLATE, self._parameters)
+            environment = self.aws.child_environment()
+            self._runner = BatchRunner(self.deployment.job_code, environment, self._logs / "heatmaps.log")
+            self._runner.start()
+            stack.callback(self._runner.stop)
+            self.workers = {
+                function.name: LambdaWorker(function, environment, self._logs / f"{function.code.name}.log")
+                for function in self.deployment.functions
+            }
+            for worker in self.workers.values():
+                stack.callback(worker.stop)
+            for source in self.deployment.event_sources:
+                poller = QueuePoller(source, self.workers[source.function])
+                poller.start()
+                stack.callback(poller.stop)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def check(self) -> None:
+        """Find out whether the cloud can still do its work.
+
+        Raises:
+            FunctionFailed: a function's process dies whenever it is started.
+        """
+        for worker in self.workers.values():
+            if worker.crashes > MAX_CRASHES:
+                raise FunctionFailed(f"{worker.function.code.name} does not start; see {worker.log}")
+
+    def _on_job(self, job: Job) -> None:
+        assert self._runner is not None, "a job was submitted before the cloud was ready"  # noqa: S101
+        self._runner.submit(job)

@@ -1,0 +1,123 @@
+"""Send files the whole way and wait until each is final, as anyone would who uses the cloud: subscribe, put, read."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from importlib.resources import files as package_files
+from pathlib import Path
+
+import boto3
+
+from heatdrop.artefacts import OutputFolder
+from heatdrop.identity import image_id
+from heatdrop.inputs import shown
+from heatdrop.local.cloud import LocalCloud
+from heatdrop.local.subscription import Subscription
+from heatdrop.messages import Notification
+from heatdrop.model.bundle import Bundle
+from heatdrop.records import Records
+from heatdrop.storage import Storage
+from heatdrop.vocabulary import Drop, ExplanationSettings, Result, State
+
+STAGES = ("dropped", "classified", "explained")
+
+Progress = Callable[[str, int], None]
+"""Called with a stage and how many images are through it."""
+
+_KEY_BYTES = 1024
+_DEMO = ("RG1_UNCR.dcm", "RG1_J2KR.dcm", "RG1_J2KI.dcm", "RG3_J2KI.dcm")
+
+
+def demo_files() -> list[Path]:
+    """Radiographs of the pydicom-data package: a chest in three transfer syntaxes, and a lower leg for contrast."""
+    folder = Path(str(package_files("data_store"))) / "data"
+    return [folder / name for name in _DEMO]
+
+
+def run_files(
+    files: Sequence[Path],
+    bundle: Bundle,
+    settings: ExplanationSettings,
+    output: OutputFolder,
+    progress: Progress = lambda stage, done: None,
+) -> list[Result]:
+    """Drop every file, wait until all are final, and fetch their results; one answer a file, in order.
+
+    Raises:
+        NoProgress: the local cloud has gone quiet before every image was final.
+    """
+    parameters = {
+        "BundleUri": str(bundle.folder.resolve()),
+        "Top": str(settings.top),
+        "Samples": str(settings.samples),
+        "NoiseLevel": f"{settings.noise_level:.6f}",
+        "Estimator": settings.estimator,
+        # A person is waiting, and everything is dropped at once.
+        "BatchingWindowSeconds": "1",
+    }
+    with LocalCloud(parameters, output.root / "logs") as cloud:
+        outputs = cloud.deployment.outputs
+        subscription = Subscription(outputs["NotificationsTopic"])
+        drops = []
+        for number, file in enumerate(files, start=1):
+            drops.append(_drop(file, outputs["InputBucket"]))
+            progress("dropped", number)
+        waiting = {image_id(drop) for drop in drops}
+        _follow(subscription.until_final(waiting, cloud.check), waiting, progress)
+        records, storage = Records(outputs["ImagesTable"]), Storage(outputs["ResultsBucket"])
+        results = [_fetch(file, drop, records, storage, output) for file, drop in zip(files, drops, strict=True)]
+    output.save_results(results)
+    return results
+
+
+def _drop(file: Path, bucket: str) -> Drop:
+    """Put a file into the input bucket under a key of its own; what it holds is not looked at."""
+    key = _key(file)
+    answer = boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
+    return Drop(bucket=bucket, key=key, version_id=answer.get("VersionId"), etag=answer["ETag"].strip('"'))
+
+
+def _key(file: Path) -> str:
+    """The file's whole path, shortened from the left, behind a digest, where S3 would not take it."""
+    path = shown(file.resolve()).lstrip("/")
+    if len(path.encode()) <= _KEY_BYTES:
+        return path
+    digest = hashlib.sha256(path.encode()).hexdigest()
+    return f"{digest}/{path.encode()[-(_KEY_BYTES - 80) :].decode(errors='ignore')}"
+
+
+def _follow(news: Iterable[Notification], waiting: set[str], progress: Progress) -> None:
+    classified: set[str] = set()
+    final: set[str] = set()
+    for notification in news:
+        # An image that ends early is through the later stages too.
+        classified.add(notification.image_id)
+        if notification.state.final:
+            final.add(notification.image_id)
+        progress("classified", len(classified & waiting))
+        progress("explained", len(final & waiting))
+
+
+def _fetch(file: Path, drop: Drop, records: Records, storage: Storage, output: OutputFolder) -> Result:
+    name = image_id(drop)
+    record = records.get(name)
+    if record is None:
+        return Result(file=shown(file), image_id=name, state=State.FAILED, reason="the record is missing")
+    heatmaps = tuple(
+        output.save_heatmap(
+            shown(file),
+            name,
+            heatmap.label,
+            [(key, storage.get_artefact(key)) for key in (heatmap.overlay, heatmap.figure, heatmap.maps)],
+        )
+        for heatmap in record.heatmaps
+    )
+    return Result(
+        file=shown(file),
+        image_id=name,
+        state=record.state,
+        reason=record.reason,
+        predictions=record.predictions,
+        heatmaps=heatmaps,
+        model=record.model,
+        timings_ms=record.timings_ms,
+    )

@@ -13,6 +13,7 @@ from heatdrop.errors import FileTooLarge, RejectedImage
 from heatdrop.images import Limits
 from heatdrop.inputs import shown
 from heatdrop.model.bundle import Bundle
+from heatdrop.quiet import native_output_hidden
 from heatdrop.vocabulary import Drop, Result, State
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def classify_file(path: Path, classifier: Classifier, limits: Limits) -> tuple[R
 
 def classify_files(paths: Iterable[Path], bundle: Bundle, limits: Limits) -> Iterator[Result]:
     """One answer a file, in order."""
-    classifier = Classifier(bundle)
+    with native_output_hidden():
+        classifier = Classifier(bundle)
     for path in paths:
         yield classify_file(path, classifier, limits)[0]
 
@@ -69,7 +71,8 @@ def explain_files(
     paths: Iterable[Path], explainer: "Explainer", output: OutputFolder, limits: Limits
 ) -> Iterator[Result]:
     """One answer a file, in order, its heatmaps written to ``output``."""
-    classifier = Classifier(explainer.bundle)
+    with native_output_hidden():
+        classifier = Classifier(explainer.bundle)
     for path in paths:
         result, data = classify_file(path, classifier, limits)
         if result.state is State.CLASSIFIED:
@@ -79,9 +82,7 @@ def explain_files(
                 for heatmap in explanation.heatmaps
             )
             timings = result.timings_ms | explanation.timings_ms
-            result = result.model_copy(
-                update={"state": State.EXPLAINED, "heatmaps": heatmaps, "timings_ms": timings}
-            )
+            result = result.model_copy(update={"state": State.EXPLAINED, "heatmaps": heatmaps, "timings_ms": timings})
         yield result
 
 

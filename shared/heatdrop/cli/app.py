@@ -1,7 +1,5 @@
-"""The command line: ``heatdrop run | classify | explain | train | bundle``."""
+"""The commands ``run``, ``classify``, ``explain`` and ``train``; ``bundle`` is in ``bundles.py``."""
 
-import logging
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from heatdrop import console, direct
+from heatdrop import direct
 from heatdrop.artefacts import OutputFolder
-from heatdrop.errors import HeatdropError, InvalidBundle, InvalidRequest
+from heatdrop.cli import bundles, console
+from heatdrop.errors import InvalidRequest
 from heatdrop.images import Limits
 from heatdrop.inputs import find_files
-from heatdrop.model.bundle import Bundle, open_bundle
+from heatdrop.quiet import native_output_hidden
 from heatdrop.vocabulary import ESTIMATORS, Estimator, ExplanationSettings, Result, State
 
 app = typer.Typer(
@@ -39,7 +38,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of 
 
 @app.command()
 def run(
-    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH...", help="Files, folders or glob patterns.")] = None,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH...", help="Files, folders or glob patterns.")
+    ] = None,
     out: Out = Path("out"),
     bundle: BundleFolder = None,
     top: Top = 3,
@@ -59,7 +60,7 @@ def run(
         raise InvalidRequest("name files, folders or patterns, or use --demo")
     files = demo_files() if demo else find_files(paths or [])
     settings = _settings(top, samples, noise_level, estimator)
-    ready = _bundle(bundle)
+    ready = bundles.chosen(bundle)
     with console.progress_bar() as bar:
         stages = {stage: bar.add_task(stage, total=len(files)) for stage in STAGES}
         results = run_files(
@@ -76,7 +77,7 @@ def classify(paths: Paths, bundle: BundleFolder = None, as_json: Json = False) -
     Example: heatdrop classify 'xrays/*.dcm' --json
     """
     files = find_files(paths)
-    answers = direct.classify_files(files, _bundle(bundle), Limits())
+    answers = direct.classify_files(files, bundles.chosen(bundle), Limits())
     _answer(list(console.track(answers, "classified", len(files))), as_json)
 
 
@@ -95,16 +96,49 @@ def explain(
 
     Example: heatdrop explain chest.dcm --out out
     """
-    from heatdrop.explaining import Explainer
-
     files = find_files(paths)
     settings = _settings(top, samples, noise_level, estimator)
     output = OutputFolder(out)
-    explainer = Explainer(_bundle(bundle), settings, Limits())
+    ready = bundles.chosen(bundle)
+    with native_output_hidden():
+        from heatdrop.explaining import Explainer
+
+        explainer = Explainer(ready, settings, Limits())
     answers = direct.explain_files(files, explainer, output, Limits())
     results = list(console.track(answers, "explained", len(files)))
     output.save_results(results)
     _answer(results, as_json, out)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="A folder of images for each class.")],
+    out: Annotated[Path, typer.Option(help="Folder for the bundle.")] = Path("bundle"),
+    architecture: Annotated[str, typer.Option(help="densenet121, densenet169 or densenet201.")] = "densenet121",
+    weights: Annotated[str, typer.Option(help="auto, imagenet, none or a file to start from.")] = "auto",
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs at the final size.")] = 5,
+    image_size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the model's input in pixels.")] = 160,
+    small_first: Annotated[str, typer.Option(help="Epochs at smaller sizes before, like 64x6,96x6.")] = "",
+    labels: Annotated[str, typer.Option(help="folder, or kermany (PNEUMONIA split by file name).")] = "folder",
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    keep_source: Annotated[Path | None, typer.Option(help="Also write 8-bit weights and a card here.")] = None,
+) -> None:
+    """Train a DenseNet on labelled images and pack it as a bundle; run it again to go on after a stop.
+
+    Example: heatdrop train chest_xray/ --labels kermany --out bundles/chest
+    """
+    with native_output_hidden():
+        from heatdrop.cli.training import train_with_progress
+
+    choices = {
+        "architecture": architecture,
+        "weights": weights,
+        "label_rule": labels,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    train_with_progress(data, out, choices, epochs, image_size, small_first, keep_source)
 
 
 def _settings(top: int, samples: int, noise_level: float, estimator: str) -> ExplanationSettings:
@@ -112,18 +146,6 @@ def _settings(top: int, samples: int, noise_level: float, estimator: str) -> Exp
     if not known:
         raise InvalidRequest(f"estimator is {estimator!r}; choose one of {', '.join(ESTIMATORS)}")
     return ExplanationSettings(top=top, samples=samples, noise_level=noise_level, estimator=known[0])
-
-
-def _bundle(folder: Path | None) -> Bundle:
-    if folder is not None:
-        return open_bundle(folder)
-    from heatdrop.model import default
-
-    ready = default.open_default()
-    if ready is None:
-        console.messages.print("Building the chest X-ray bundle from its weights, once ...")
-        ready = default.build_default()
-    return ready
 
 
 def _answer(results: Iterable[Result], as_json: bool, output: Path | None = None) -> None:
@@ -134,19 +156,4 @@ def _answer(results: Iterable[Result], as_json: bool, output: Path | None = None
         console.show_results(list(results), output)
 
 
-def main() -> None:
-    """Run the command line; what Heatdrop reports becomes a sentence and an exit code, never a traceback."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    try:
-        app()
-    except (InvalidRequest, InvalidBundle) as error:
-        console.messages.print(f"heatdrop: {error}", style="red", markup=False)
-        sys.exit(2)
-    except HeatdropError as error:
-        console.messages.print(f"heatdrop: {error}", style="red", markup=False)
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()
+app.add_typer(bundles.app, name="bundle")

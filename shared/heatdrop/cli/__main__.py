@@ -1,0 +1,5 @@
+"""``python -m heatdrop.cli``."""
+
+from heatdrop.cli import main
+
+main()

@@ -1,0 +1,79 @@
+"""``heatdrop bundle build | pack | check``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from heatdrop.cli import console
+from heatdrop.model.bundle import FILES, Bundle, open_bundle
+from heatdrop.quiet import native_output_hidden
+
+app = typer.Typer(no_args_is_help=True, help="Model bundles.")
+
+
+@app.command("build")
+def build() -> None:
+    """Build the chest X-ray bundle that comes along, unless that was done.
+
+    Example: heatdrop bundle build
+    """
+    _show(chosen(None))
+
+
+@app.command("pack")
+def pack(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A Keras image classifier.")],
+    labels: Annotated[Path, typer.Option(help="A JSON list of class names, or one name a line, in output order.")],
+    preprocess: Annotated[str, typer.Option(help="How the model's input is made: densenet, imagenet, scale01, none.")],
+    out: Annotated[Path, typer.Option(help="Folder for the bundle.")] = Path("bundle"),
+    name: Annotated[str | None, typer.Option(help="The bundle's name; the model file's by default.")] = None,
+) -> None:
+    """Make a bundle of your own model.
+
+    Example: heatdrop bundle pack skin.keras --labels labels.json --preprocess imagenet --out bundles/skin
+    """
+    with native_output_hidden():
+        from heatdrop.model.packing import pack_file
+
+        packed = pack_file(model, labels, preprocess, out, name or model.stem)
+    _show(packed)
+
+
+@app.command("check")
+def check(folder: Annotated[Path, typer.Argument(metavar="BUNDLE")]) -> None:
+    """Verify that every file of a bundle is the one that was packed.
+
+    Example: heatdrop bundle check bundles/skin
+    """
+    found = open_bundle(folder)
+    for file in FILES:
+        found.read(file)
+    _show(found)
+
+
+def _show(found: Bundle) -> None:
+    height, width = found.size
+    console.answers.print(
+        f"{found.model.name} {found.model.version}: {height} x {width}, {', '.join(found.labels)}; {found.folder}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def chosen(folder: Path | None) -> Bundle:
+    """The bundle a person named, or the one that comes along, built when it is not there yet.
+
+    Raises:
+        InvalidBundle: the named folder holds none.
+    """
+    if folder is not None:
+        return open_bundle(folder)
+    from heatdrop.model import default
+
+    ready = default.open_default()
+    if ready is None:
+        console.messages.print("Building the chest X-ray bundle from its weights, once ...")
+        with native_output_hidden():
+            ready = default.build_default()
+    return ready

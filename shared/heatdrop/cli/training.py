@@ -1,0 +1,87 @@
+"""What a person sees of a training: progress, a line for each epoch, and the measured figures at the end."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.table import Table
+
+from heatdrop.cli import console
+from heatdrop.errors import InvalidRequest
+from heatdrop.model.dataset import Example
+from heatdrop.model.metrics import Metrics
+from heatdrop.model.train_command import Listener, available_weights, plan_stages, train
+from heatdrop.model.training import EpochReport, Recipe
+
+
+def train_with_progress(
+    data: Path,
+    output: Path,
+    choices: dict[str, Any],
+    epochs: int,
+    image_size: int,
+    small_first: str,
+    keep_source: Path | None,
+) -> None:
+    """Train with progress bars and print the figures.
+
+    Raises:
+        InvalidRequest: an option is out of its range.
+        InvalidDataset: the data cannot be trained on.
+    """
+    with console.progress_bar() as bar:
+
+        def track(examples: Iterable[Example], total: int) -> Iterable[Example]:
+            return bar.track(examples, total=total, description="read")
+
+        step = bar.add_task("trained", total=None)
+
+        def on_step(done: int, total: int) -> None:
+            bar.update(step, completed=done, total=total)
+
+        def on_epoch(report: EpochReport) -> None:
+            bar.console.print(
+                f"epoch {report.epoch}, {report.size} px: loss {report.loss:.3f}, "
+                f"validation AUC under shift {report.validation_auc:.3f}"
+            )
+
+        listener = Listener(track, on_step, on_epoch, bar.console.print)
+        recipe = _recipe(choices, epochs, image_size, small_first, listener)
+        bundle, measured = train(data, recipe, output, output.name, listener, keep_source)
+    show_metrics(measured)
+    console.answers.print(f"Bundle {bundle.model.name} {bundle.model.version} is in {output}", markup=False)
+
+
+def show_metrics(measured: dict[str, Metrics]) -> None:
+    """A table of the figures with their 95 % intervals."""
+    table = Table("", *measured, box=None, pad_edge=False, header_style="bold")
+    for name in ("accuracy", "auc", "binary_accuracy", "sensitivity", "specificity"):
+        cells = [_cell(metrics, name) for metrics in measured.values()]
+        if any(cells):
+            table.add_row(name, *cells)
+    console.answers.print(table)
+
+
+def _cell(metrics: Metrics, name: str) -> str:
+    value, interval = metrics.get(name), metrics.get(f"{name}_95")
+    if not isinstance(value, float) or not isinstance(interval, list):
+        return ""
+    return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
+
+
+def _recipe(choices: dict[str, Any], epochs: int, image_size: int, small_first: str, listener: Listener) -> Recipe:
+    try:
+        draft = Recipe(**choices)
+        weights = available_weights(choices["weights"], draft.architecture, listener)
+        return draft.model_copy(
+            update={
+                "weights": weights,
+                # ImageNet's features were learnt on inputs that are not standardised.
+                "standardise": weights is None,
+                "stages": plan_stages(epochs, image_size, small_first, transfer=weights is not None),
+            }
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidRequest(f"{first['loc'][0]}: {first['msg']}") from error

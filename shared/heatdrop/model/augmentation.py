@@ -4,6 +4,8 @@ Exposure, contrast, crop and aspect ratio are what differs between hospitals and
 Every draw comes from (seed, step): the same seed gives the same batches.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import tensorflow as tf
@@ -45,7 +47,6 @@ def training_batches(dataset: Dataset, size: int, batch_size: int, seed: int) ->
     return indices.batch(batch_size, drop_remainder=True).enumerate().map(gather).prefetch(4)
 
 
-@tf.function(reduce_retracing=True)
 def augment(pixels: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     """Warp and re-expose (B, S, S, 3) uint8 into (B, size, size, 3) DenseNet input, by a stateless ``seed`` of two."""
     count = tf.shape(pixels)[0]
@@ -70,7 +71,7 @@ def augment(pixels: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     return (x - tf.constant([0.485, 0.456, 0.406])) / tf.constant([0.229, 0.224, 0.225])
 
 
-def _random_affine(uniform, source: tf.Tensor, target: float) -> tf.Tensor:  # type: ignore[no-untyped-def]
+def _random_affine(uniform: Callable[[int, float, float], tf.Tensor], source: tf.Tensor, target: float) -> tf.Tensor:
     """Rotation, zoom, aspect ratio, shift and mirror as (B, 8) rows that map output to input coordinates."""
     angle = uniform(0, -0.14, 0.14)
     zoom = tf.exp(uniform(1, -0.28, 0.12))

@@ -53,6 +53,7 @@ class Bundle(BaseModel):
 
     @property
     def model(self) -> ModelName:
+        """Its name and version."""
         return self.description.model
 
     @property
@@ -95,4 +96,5 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def digest(data: bytes) -> str:
+    """SHA-256 of ``data`` in hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

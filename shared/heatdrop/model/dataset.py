@@ -48,9 +48,8 @@ class Dataset:
         return len(self.targets)
 
     def subset(self, indices: NDArray[np.int64]) -> "Dataset":
-        return Dataset(
-            self.labels, self.pixels[indices], self.targets[indices], tuple(self.groups[i] for i in indices)
-        )
+        """The examples at ``indices``."""
+        return Dataset(self.labels, self.pixels[indices], self.targets[indices], tuple(self.groups[i] for i in indices))
 
 
 def find_examples(root: Path, rule: LabelRule = "folder") -> list[Example]:

@@ -46,8 +46,6 @@ def pack(
         raise InvalidBundle(f"the model takes {model.input_shape}; an input of (height, width, 3) is needed")
     if max(outputs, 2) != len(labels) or len(set(labels)) != len(labels):
         raise InvalidBundle(f"{len(labels)} labels for {outputs} outputs; give one distinct label for each")
-    if preprocess_as not in CONVENTIONS:
-        raise InvalidBundle(f"preprocess is {preprocess_as!r}; choose one of {', '.join(CONVENTIONS)}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         staging = Path(scratch) / "bundle"
@@ -71,6 +69,37 @@ def pack(
     return bundles.open_bundle(folder)
 
 
+def pack_file(model: Path, labels: Path, preprocess_as: str, folder: Path, name: str) -> Bundle:
+    """Pack a ``.keras`` file with the class names of a labels file: a JSON list, or one name a line.
+
+    Raises:
+        InvalidBundle: as ``pack``; or a file cannot be read, or the model only by running code from it.
+    """
+    try:
+        text = labels.read_text(encoding="utf-8")
+        names = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
+    except (OSError, ValueError) as error:
+        raise InvalidBundle(f"the labels {labels} cannot be read: {error}") from error
+    convention = next((known for known in CONVENTIONS if known == preprocess_as), None)
+    if convention is None:
+        raise InvalidBundle(f"preprocess is {preprocess_as!r}; choose one of {', '.join(CONVENTIONS)}")
+    return pack(
+        load_safely(model), folder, name=name, labels=[str(n) for n in names if str(n)], preprocess_as=convention
+    )
+
+
+def load_safely(path: Path) -> keras.Model:
+    """Load a ``.keras`` file without running any code from it.
+
+    Raises:
+        InvalidBundle: it is missing, damaged, or can only be loaded by running code from it.
+    """
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError) as error:
+        raise InvalidBundle(f"the Keras model {path} cannot be loaded safely: {error}") from error
+
+
 def to_litert(model: keras.Model) -> bytes:
     """Export to LiteRT in float32, for one image at a time."""
     predict = tf.function(lambda x: model(x, training=False))
@@ -87,14 +116,11 @@ def load_keras(bundle: Bundle) -> keras.Model:
         InvalidBundle: it is missing, changed, or can only be loaded by running code from the file.
     """
     bundle.read(bundles.KERAS_MODEL)
-    try:
-        return keras.models.load_model(bundle.folder / bundles.KERAS_MODEL, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError) as error:
-        raise InvalidBundle(f"the Keras model of bundle {bundle.folder} cannot be loaded safely: {error}") from error
+    return load_safely(bundle.folder / bundles.KERAS_MODEL)
 
 
 def _version(model: keras.Model, labels: Sequence[str], preprocess_as: Convention) -> str:
-    """Twelve hexadecimal digits that change with the weights, the labels or the preprocessing, and with nothing else."""
+    """Twelve hexadecimal digits that change with weights, labels or preprocessing, and with nothing else."""
     parts = [json.dumps([list(labels), preprocess_as, model.input_shape[1:]]).encode()]
     parts += [np.ascontiguousarray(weights, "<f4").tobytes() for weights in model.get_weights()]
     return bundles.digest(b"".join(bundles.digest(part).encode() for part in parts))[:12]

@@ -25,9 +25,19 @@ def rounded(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.f
     return np.rint(values / scale).astype(np.int8), scale
 
 
+def round_weights(model: keras.Model) -> None:
+    """Replace the kernels of ``model`` by what is left of them in 8 bits."""
+    model.set_weights(
+        [
+            np.multiply(*rounded(values), dtype=np.float32) if values.ndim > 1 else values
+            for values in model.get_weights()
+        ]
+    )
+
+
 def save_source(model: keras.Model, card: dict[str, Any], folder: Path) -> None:
     """Write the weights of a model that ``architectures.build`` made, and the card that says how to build it."""
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Any] = {}
     for index, values in enumerate(model.get_weights()):
         if values.ndim > 1:
             arrays[f"kernel{index}"], arrays[f"scale{index}"] = rounded(values)

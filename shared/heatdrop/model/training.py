@@ -16,6 +16,7 @@ from heatdrop.model.dataset import Dataset, LabelRule
 
 logger = logging.getLogger(__name__)
 
+HEAD_LAYERS = {"pooled", "dropout", "scores"}
 HEALTHY_NAMES = {"normal", "healthy", "negative", "no finding"}
 
 
@@ -52,6 +53,7 @@ class Recipe(BaseModel):
 
     @property
     def epochs(self) -> int:
+        """Epochs of all stages."""
         return sum(stage.epochs for stage in self.stages)
 
 
@@ -118,10 +120,10 @@ class Trainer:
         )
 
     def _train_stage(self, model: keras.Model, stage: Stage, first: int, last: int) -> None:
-        _freeze_base(model, stage.frozen)
-        if not getattr(model, "optimizer", None):
-            model.compile(self._optimizer(), keras.losses.CategoricalCrossentropy(
-                label_smoothing=self.recipe.label_smoothing), jit_compile=False)
+        if _freeze_base(model, stage.frozen) or not model.compiled:
+            steps_left = self.total_steps - first * self.steps_per_epoch
+            loss_function = keras.losses.CategoricalCrossentropy(label_smoothing=self.recipe.label_smoothing)
+            model.compile(self._optimizer(steps_left), loss_function, jit_compile=False)
         batches = augmentation.training_batches(
             self.training, stage.size, self.recipe.batch_size, self.recipe.seed + 1000 * first
         )
@@ -137,12 +139,13 @@ class Trainer:
                 model, EpochReport(epoch=epoch + 1, size=stage.size, loss=float(loss), validation_auc=auc)
             )
 
-    def _optimizer(self) -> keras.optimizers.Optimizer:
+    def _optimizer(self, steps: int) -> keras.optimizers.Optimizer:
+        """AdamW, warmed up over half an epoch and brought down along a cosine over ``steps``."""
         recipe = self.recipe
         peak = recipe.peak_learning_rate if recipe.weights is None else recipe.peak_learning_rate / 5
         warmup = max(1, self.steps_per_epoch // 2)
         schedule = keras.optimizers.schedules.CosineDecay(
-            peak / 25, max(1, self.total_steps - warmup), alpha=0.01 * 25, warmup_target=peak, warmup_steps=warmup
+            peak / 25, max(1, steps - warmup), alpha=0.01 * 25, warmup_target=peak, warmup_steps=warmup
         )
         optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
@@ -203,28 +206,11 @@ def judge(trainer: Trainer, model: keras.Model) -> dict[str, metrics.Metrics]:
     }
 
 
-def _freeze_base(model: keras.Model, frozen: bool) -> None:
-    """Train the head alone, or everything; changing it after compilation needs a new optimiser."""
-    head = {"pooled", "dropout", "scores"}
+def _freeze_base(model: keras.Model, frozen: bool) -> bool:
+    """Train the head alone, or everything; True when that changed, and the model has to be compiled again."""
     changed = False
     for layer in model.layers:
-        if layer.name not in head and layer.trainable == frozen:
+        if layer.name not in HEAD_LAYERS and layer.trainable == frozen:
             layer.trainable = not frozen
             changed = True
-    if changed:
-        model.optimizer = None
-
-
-def plot_history(history: list[EpochReport], path: Path) -> None:
-    """Loss and validation AUC against the epoch, as a PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    epochs = [r.epoch for r in history]
-    left.plot(epochs, [r.loss for r in history], marker="o")
-    left.set(title="training loss", xlabel="epoch")
-    right.plot(epochs, [r.validation_auc for r in history], marker="o")
-    right.set(title="validation AUC under shift (macro)", xlabel="epoch")
-    figure.savefig(path, dpi=110)
-
+    return changed

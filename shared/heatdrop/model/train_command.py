@@ -1,0 +1,123 @@
+"""From a data folder to a bundle: what ``heatdrop train`` does."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heatdrop.errors import InvalidRequest
+from heatdrop.model import architectures, packing, source
+from heatdrop.model.bundle import Bundle
+from heatdrop.model.dataset import Dataset, Example, find_examples, load, split
+from heatdrop.model.metrics import Metrics
+from heatdrop.model.plots import plot_confusion, plot_history
+from heatdrop.model.training import EpochReport, Recipe, Stage, Trainer, judge
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told how it goes: while files are read, after every step, after every epoch."""
+
+    track: Callable[[Iterable[Example], int], Iterable[Example]] = lambda examples, total: examples
+    on_step: Callable[[int, int], None] = lambda done, total: None
+    on_epoch: Callable[[EpochReport], None] = lambda report: None
+    say: Callable[[str], None] = lambda sentence: None
+
+
+def plan_stages(epochs: int, image_size: int, small_first: str, transfer: bool) -> tuple[Stage, ...]:
+    """The stages of a training; ``small_first`` is like ``64x6,96x6`` (epochs at smaller sizes before the rest).
+
+    Raises:
+        InvalidRequest: it is not.
+    """
+    stages = []
+    for part in filter(None, small_first.split(",")):
+        size, _, count = part.partition("x")
+        if not (size.isdigit() and count.isdigit()):
+            raise InvalidRequest(f"small-first is {small_first!r}; write it like 64x6,96x6 (size x epochs)")
+        stages.append(Stage(size=int(size), epochs=int(count)))
+    if transfer:
+        # The head first, or its random start would spoil what the base has learnt.
+        stages.append(Stage(size=image_size, epochs=1, frozen=True))
+    return (*stages, Stage(size=image_size, epochs=max(1, epochs - int(transfer))))
+
+
+def available_weights(wanted: str, architecture: architectures.Architecture, listener: Listener) -> str | None:
+    """What Keras is to start from: ``auto`` is ImageNet weights where they can be had, else none.
+
+    Raises:
+        InvalidRequest: ``imagenet`` was asked for and cannot be had, or the file does not exist.
+    """
+    if wanted == "none":
+        return None
+    if wanted not in {"auto", "imagenet"}:
+        if not Path(wanted).is_file():
+            raise InvalidRequest(f"weights is {wanted!r}; use auto, imagenet, none or a file of weights")
+        return wanted
+    try:
+        architectures.build(architecture, 2, weights="imagenet", standardise=False)
+    except Exception as error:
+        # Whatever keeps Keras from downloading them, the answer is the same.
+        if wanted == "imagenet":
+            raise InvalidRequest(f"the ImageNet weights cannot be downloaded ({error}); use --weights none") from error
+        listener.say("The ImageNet weights cannot be downloaded here: training from scratch.")
+        return None
+    return "imagenet"
+
+
+def train(
+    data: Path, recipe: Recipe, output: Path, name: str, listener: Listener, keep_source: Path | None = None
+) -> tuple[Bundle, dict[str, Metrics]]:
+    """Train, judge and pack; a training that was cut short goes on where it was.
+
+    Args:
+        data: folder of labelled images.
+        recipe: everything that decides what is trained.
+        output: folder for the bundle; ``<output>.training`` beside it holds the checkpoint and the pictures.
+        name: the bundle's name.
+        listener: who is told how it goes.
+        keep_source: also write the model as 8-bit weights and a card there; the bundle is then made of those.
+
+    Raises:
+        InvalidDataset: the data cannot be trained on.
+        InvalidRequest: ``<output>.training`` holds a training with other settings.
+    """
+    examples = find_examples(data, recipe.label_rule)
+    largest = max(stage.size for stage in recipe.stages)
+    dataset = load(examples, largest, lambda found: listener.track(found, len(examples)))
+    for problem in dataset.unreadable:
+        listener.say(f"Left out: {problem}")
+    training, validation = split(dataset, recipe.validation_fraction, recipe.seed)
+    work = output.with_name(output.name + ".training")
+    trainer = Trainer(recipe, training, validation, work, listener.on_step, listener.on_epoch)
+    model = trainer.run()
+    if keep_source:
+        source.round_weights(model)
+    measured = judge(trainer, model)
+    card: dict[str, Any] = {
+        "name": name,
+        "architecture": recipe.architecture,
+        "image_size": recipe.image_size,
+        "standardise": recipe.standardise,
+        "labels": list(dataset.labels),
+        "training": {
+            "recipe": recipe.model_dump(mode="json"),
+            "images": {"training": _counts(training), "validation": _counts(validation)},
+            "epochs": [report.model_dump() for report in trainer.history],
+            "metrics": measured,
+        },
+    }
+    plot_history(trainer.history, work / "history.png")
+    plot_confusion(measured["validation"]["confusion"], dataset.labels, work / "confusion.png")  # type: ignore[arg-type]
+    if keep_source:
+        source.save_source(model, card, keep_source)
+    bundle = packing.pack(
+        model, output, name=name, labels=dataset.labels, preprocess_as="densenet", training=card["training"]
+    )
+    return bundle, measured
+
+
+def _counts(dataset: Dataset) -> dict[str, int]:
+    counts = Counter(dataset.targets.tolist())
+    return {label: counts[index] for index, label in enumerate(dataset.labels)}

@@ -28,6 +28,7 @@ class Heatmap:
 
     @property
     def files(self) -> tuple[tuple[str, bytes], ...]:
+        """Overlay, figure and maps, in this order."""
         return self.overlay, self.figure, self.maps
 
 
@@ -104,8 +105,11 @@ class Explainer:
             "label": prediction.label,
             "probability": prediction.score,
             "model": self.bundle.model.model_dump(),
-            "input": {"height": self.bundle.size[0], "width": self.bundle.size[1],
-                      "preprocess": self.bundle.description.preprocess},
+            "input": {
+                "height": self.bundle.size[0],
+                "width": self.bundle.size[1],
+                "preprocess": self.bundle.description.preprocess,
+            },
             "units": "score per unit of preprocessed input; maximum over channels",
             "warnings": list(warnings),
             "note": DISCLAIMER,

@@ -148,5 +148,3 @@ def _batch_reason(detail: dict[str, Any]) -> str:
 
 def _text(value: str) -> "MessageAttributeValueTypeDef":
     return {"DataType": "String", "StringValue": value}
-
-

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from boto3.dynamodb.conditions import Key
+from pydantic import Field
 
 from heatdrop.vocabulary import Drop, HeatmapFiles, ModelName, Prediction, State, Words
 
@@ -38,7 +39,7 @@ class Record(Words):
     manifest_id: str | None = None
     heatmaps: tuple[HeatmapFiles, ...] = ()
     announced: frozenset[State] = frozenset()
-    timings_ms: dict[str, float] = {}
+    timings_ms: dict[str, float] = Field(default_factory=dict)
 
     @property
     def waits_for_job(self) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from heatdrop import images
 from heatdrop.vocabulary import DISCLAIMER
 
 OVERLAY_SIDE = 768
@@ -34,7 +35,8 @@ def overlay(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> bytes:
     """
     factor = min(1.0, OVERLAY_SIDE / max(pixels.shape[:2]))
     if factor < 1:
-        pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        size = tuple(round(side * factor) for side in pixels.shape[:2])
+        pixels = images.resize(pixels, (max(1, size[0]), max(1, size[1])))
     height, width = pixels.shape[:2]
     strength = cv2.resize(normalise(raw, _CLIP_PERCENTILE), (width, height), interpolation=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_JET)
@@ -62,7 +64,7 @@ def figure(pixels: NDArray[np.uint8], raw: NDArray[np.float32], label: str, scor
     return buffer.getvalue()
 
 
-def maps_file(arrays: dict[str, NDArray[Any]], provenance: dict[str, Any]) -> bytes:
+def maps_file(arrays: dict[str, Any], provenance: dict[str, Any]) -> bytes:
     """An NPZ of raw arrays, with ``provenance`` as a JSON string; equal content gives equal bytes."""
     buffer = io.BytesIO()
     text = json.dumps(provenance, sort_keys=True, ensure_ascii=False)

@@ -85,4 +85,4 @@ class Result(Words):
     predictions: tuple[Prediction, ...] = ()
     heatmaps: tuple[HeatmapFiles, ...] = ()
     model: ModelName | None = None
-    timings_ms: dict[str, float] = {}
+    timings_ms: dict[str, float] = Field(default_factory=dict)

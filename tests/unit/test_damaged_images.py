@@ -11,6 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.data import get_testdata_file
+
 from heatdrop.errors import (
     DamagedImage,
     EmptyFile,
@@ -21,11 +27,6 @@ from heatdrop.errors import (
     UnsupportedImage,
 )
 from heatdrop.images import Limits, decode, resize
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-from PIL import Image
-from pydicom.data import get_testdata_file
 
 MUTATIONS = 300
 
@@ -119,14 +120,19 @@ def test_flipped_bits_and_replaced_bytes_never_escape(kind: str) -> None:
     for seed in range(MUTATIONS):
         mutant = mutate(CORPUS[kind], seed)
         began = time.perf_counter()
-        try:
-            outcomes[f"{decode(mutant).pixels.ndim} dimensions"] += 1
-        except RejectedImage as error:
-            assert str(error).endswith("."), "a reason is a sentence"
-            outcomes["rejected"] += 1
+        outcomes[outcome(mutant)] += 1
         assert time.perf_counter() - began < 5
     assert outcomes["rejected"] > 0
-    assert outcomes.total() == MUTATIONS
+    assert outcomes.keys() <= {"rejected", "picture"}
+
+
+def outcome(data: bytes) -> str:
+    """What becomes of a file: "picture", "rejected", or what is wrong with the answer."""
+    try:
+        pixels = decode(data).pixels
+    except RejectedImage as error:
+        return "rejected" if str(error).endswith(".") else f"not a sentence: {error}"
+    return "picture" if pixels.ndim == 3 and pixels.dtype == np.uint8 else f"{pixels.dtype} {pixels.shape}"
 
 
 def mutate(data: bytes, seed: int) -> bytes:
@@ -162,10 +168,7 @@ STARTS = [
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.sampled_from(STARTS), st.binary(max_size=300))
 def test_any_bytes_behind_a_known_start_never_escape(start: bytes, rest: bytes) -> None:
-    try:
-        decode(start + rest)
-    except RejectedImage as error:
-        assert str(error)
+    assert outcome(start + rest) in {"rejected", "picture"}
 
 
 @pytest.mark.parametrize("length", range(1, 24))

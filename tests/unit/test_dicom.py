@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from heatdrop.errors import DamagedImage, FileTooLarge, RejectedImage, TooManyPixels, UnsupportedImage
-from heatdrop.images import Limits, decode
 from numpy.typing import NDArray
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from heatdrop.errors import DamagedImage, FileTooLarge, RejectedImage, TooManyPixels, UnsupportedImage
+from heatdrop.images import Limits, decode
 
 
 def shipped(name: str) -> bytes:

@@ -11,12 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from heatdrop import images
-from heatdrop.errors import RejectedImage, UnsupportedImage
-from heatdrop.images import DecodedImage, Limits, decode, resize
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 from pydicom.data import get_testdata_file
+
+from heatdrop import images
+from heatdrop.errors import RejectedImage, UnsupportedImage
+from heatdrop.images import DecodedImage, Limits, decode, resize
 
 Pixels = NDArray[np.uint8]
 ORIENTATION = 0x0112

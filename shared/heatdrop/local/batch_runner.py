@@ -111,7 +111,9 @@ class BatchRunner(threading.Thread):
 
 def _command(command: Sequence[str], parameters: Mapping[str, str]) -> list[str]:
     """Put the job's parameters in place, and this interpreter in that of the container's."""
-    filled = [parameters.get(word.removeprefix("Ref::"), word) if word.startswith("Ref::") else word for word in command]
+    filled = [
+        parameters.get(word.removeprefix("Ref::"), word) if word.startswith("Ref::") else word for word in command
+    ]
     return [sys.executable if word == "python" else word for word in filled]
 
 

@@ -92,9 +92,7 @@ def deploy(template: Path, parameters: Mapping[str, str], stack_name: str = "hea
     )
 
 
-def _functions(
-    source: Mapping[str, Any], physical_ids: Mapping[str, str], root: Path
-) -> tuple[DeployedFunction, ...]:
+def _functions(source: Mapping[str, Any], physical_ids: Mapping[str, str], root: Path) -> tuple[DeployedFunction, ...]:
     found = []
     for logical_id, resource in source["Resources"].items():
         if resource["Type"] != "AWS::Serverless::Function":
@@ -119,7 +117,8 @@ def _functions(
 
 
 def _folder_of_dockerfile(resource: Mapping[str, Any], root: Path) -> Path:
-    return (root / resource["Metadata"]["Dockerfile"]).resolve().parent
+    dockerfile: str = resource["Metadata"]["Dockerfile"]
+    return (root / dockerfile).resolve().parent
 
 
 def _event_sources() -> tuple[EventSource, ...]:

@@ -6,6 +6,7 @@ Run as ``python -m heatdrop.local.lambda_process app.handler`` in the function's
 import os
 import resource
 import sys
+from pathlib import Path
 
 from awslambdaric.__main__ import main
 
@@ -18,5 +19,5 @@ def limit_memory() -> None:
 
 if __name__ == "__main__":
     limit_memory()
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     main(sys.argv)

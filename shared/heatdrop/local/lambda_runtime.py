@@ -75,16 +75,20 @@ class LambdaWorker:
             while not stale.empty():
                 stale.get_nowait()
         function = self.function
-        environment = self._environment | function.environment | {
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}",
-            "AWS_LAMBDA_FUNCTION_NAME": function.name,
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
-            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
-            "AWS_LAMBDA_LOG_STREAM_NAME": "local",
-            "LAMBDA_TASK_ROOT": str(function.code),
-            "_HANDLER": function.handler,
-        }
+        environment = (
+            self._environment
+            | function.environment
+            | {
+                "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}",
+                "AWS_LAMBDA_FUNCTION_NAME": function.name,
+                "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
+                "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
+                "AWS_LAMBDA_LOG_STREAM_NAME": "local",
+                "LAMBDA_TASK_ROOT": str(function.code),
+                "_HANDLER": function.handler,
+            }
+        )
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -126,6 +130,7 @@ class LambdaWorker:
 
     @property
     def deadline_ms(self) -> int:
+        """When an invocation that starts now has to end, in milliseconds since 1970."""
         return round((time.time() + self.function.timeout_s) * 1000)
 
 

@@ -20,6 +20,11 @@ from moto.s3.models import FakeBucket
 Properties = dict[str, Any]
 
 
+def _client(service: str) -> Any:
+    """A client without types: what CloudFormation resolved has none either."""
+    return boto3.client(service)  # type: ignore[call-overload]
+
+
 @dataclass
 class _Created:
     """A thing that moto keeps no object for: what Ref and GetAtt give."""
@@ -56,7 +61,7 @@ def _makes(cfn_type: str, name_property: str = "", attributes: tuple[str, ...] =
     """Register the decorated function as the maker of a CloudFormation type."""
 
     def register(make: _Maker) -> _Maker:
-        def create(cls: type, name: str, json_: dict[str, Any], account: str, region: str, **_: Any) -> Any:
+        def create(cls: type, /, name: str, json_: dict[str, Any], account: str, region: str, **_: Any) -> Any:
             return make(_Request(name, json_.get("Properties") or {}, json_, account, region))
 
         members = {
@@ -84,7 +89,7 @@ def install() -> None:
 @_makes("AWS::S3::Bucket", "BucketName", ("Arn", "DomainName", "RegionalDomainName"))
 def _bucket(request: _Request) -> Any:
     bucket = FakeBucket.create_from_cloudformation_json(request.name, request.json, request.account, request.region)
-    s3, p = boto3.client("s3"), request.properties
+    s3, p = _client("s3"), request.properties
     if "PublicAccessBlockConfiguration" in p:
         s3.put_public_access_block(
             Bucket=request.name, PublicAccessBlockConfiguration=_with_booleans(p["PublicAccessBlockConfiguration"])
@@ -111,8 +116,10 @@ def _lifecycle_rule(rule: Properties) -> Properties:
     made = {"ID": rule["Id"], "Status": rule["Status"], "Filter": {"Prefix": rule.get("Prefix", "")}}
     if "ExpirationInDays" in rule:
         made["Expiration"] = {"Days": int(rule["ExpirationInDays"])}
-    for name, inner in (("AbortIncompleteMultipartUpload", "DaysAfterInitiation"),
-                        ("NoncurrentVersionExpiration", "NoncurrentDays")):
+    for name, inner in (
+        ("AbortIncompleteMultipartUpload", "DaysAfterInitiation"),
+        ("NoncurrentVersionExpiration", "NoncurrentDays"),
+    ):
         if name in rule:
             made[name] = {inner: int(rule[name][inner])}
     return made
@@ -124,7 +131,7 @@ def _bucket_policy(request: _Request) -> Any:
     # moto obeys a Deny but not its Condition, so "deny what is not TLS" would deny everything.
     kept = [s for s in policy["Statement"] if not (s["Effect"] == "Deny" and "Condition" in s)]
     if kept:
-        boto3.client("s3").put_bucket_policy(
+        _client("s3").put_bucket_policy(
             Bucket=request.properties["Bucket"], Policy=json.dumps(policy | {"Statement": kept})
         )
     return _Created("AWS::S3::BucketPolicy", request.properties["Bucket"])
@@ -133,7 +140,7 @@ def _bucket_policy(request: _Request) -> Any:
 @_makes("AWS::SQS::QueuePolicy")
 def _queue_policy(request: _Request) -> Any:
     for queue in request.properties["Queues"]:
-        boto3.client("sqs").set_queue_attributes(
+        _client("sqs").set_queue_attributes(
             QueueUrl=queue, Attributes={"Policy": json.dumps(request.properties["PolicyDocument"])}
         )
     return _Created("AWS::SQS::QueuePolicy", request.properties["Queues"][0])
@@ -142,7 +149,7 @@ def _queue_policy(request: _Request) -> Any:
 @_makes("AWS::SNS::TopicPolicy")
 def _topic_policy(request: _Request) -> Any:
     for topic in request.properties["Topics"]:
-        boto3.client("sns").set_topic_attributes(
+        _client("sns").set_topic_attributes(
             TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(request.properties["PolicyDocument"])
         )
     return _Created("AWS::SNS::TopicPolicy", request.properties["Topics"][0])
@@ -151,7 +158,7 @@ def _topic_policy(request: _Request) -> Any:
 @_makes("AWS::EC2::SubnetRouteTableAssociation")
 def _subnet_route_table_association(request: _Request) -> Any:
     # moto keeps those of CloudFormation apart, where no describe call finds them.
-    made = boto3.client("ec2").associate_route_table(**request.properties)
+    made = _client("ec2").associate_route_table(**request.properties)
     return _Created("AWS::EC2::SubnetRouteTableAssociation", made["AssociationId"])
 
 
@@ -160,7 +167,7 @@ def _table(request: _Request) -> Any:
     table = Table.create_from_cloudformation_json(request.name, request.json, request.account, request.region)
     recovery = request.properties.get("PointInTimeRecoverySpecification")
     if recovery:
-        boto3.client("dynamodb").update_continuous_backups(
+        _client("dynamodb").update_continuous_backups(
             TableName=request.name, PointInTimeRecoverySpecification=_with_booleans(recovery)
         )
     return table
@@ -175,21 +182,21 @@ def _function(request: _Request) -> Any:
         wanted[name] = int(wanted[name])
     variables = wanted["Environment"]["Variables"]
     wanted["Environment"] = {"Variables": {name: str(value) for name, value in variables.items()}}
-    boto3.client("lambda").create_function(**wanted)
+    _client("lambda").create_function(**wanted)
     return lambda_backend(request.account, request.region).get_function(request.name)
 
 
 @_makes("AWS::Lambda::LayerVersion", "LayerName")
 def _layer(request: _Request) -> Any:
     wanted = {n: request.properties[n] for n in ("Content", "CompatibleRuntimes", "Description")}
-    layer = boto3.client("lambda").publish_layer_version(LayerName=request.name, **wanted)
+    layer = _client("lambda").publish_layer_version(LayerName=request.name, **wanted)
     return _Created("AWS::Lambda::LayerVersion", layer["LayerVersionArn"])
 
 
 @_makes("AWS::Batch::ComputeEnvironment", "ComputeEnvironmentName")
 def _compute_environment(request: _Request) -> Any:
     # Batch makes its service-linked role itself; moto wants to be given one.
-    role = boto3.client("iam").create_service_linked_role(AWSServiceName="batch.amazonaws.com")["Role"]
+    role = _client("iam").create_service_linked_role(AWSServiceName="batch.amazonaws.com")["Role"]
     properties = request.properties | {"ServiceRole": role["Arn"]}
     return ComputeEnvironment.create_from_cloudformation_json(
         request.name, request.json | {"Properties": properties}, request.account, request.region
@@ -205,7 +212,7 @@ def _job_definition(request: _Request) -> Any:
     container["environment"] = [variable | {"value": str(variable["value"])} for variable in container["environment"]]
     # The names of log options are the driver's, not CloudFormation's: they stay as they are written.
     container["logConfiguration"]["options"] = p["ContainerProperties"]["LogConfiguration"]["Options"]
-    definition = boto3.client("batch").register_job_definition(
+    definition = _client("batch").register_job_definition(
         jobDefinitionName=request.name, type=p["Type"], parameters=p["Parameters"], **wanted
     )
     return batch_backends[request.account][request.region].get_job_definition_by_arn(definition["jobDefinitionArn"])

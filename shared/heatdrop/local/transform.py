@@ -32,7 +32,7 @@ def read_template(path: Path) -> dict[str, Any]:
 def to_cloudformation(path: Path, parameters: Mapping[str, str]) -> dict[str, Any]:
     """Transform the template at ``path``; local code is zipped into an S3 bucket, as ``sam package`` does."""
     template = read_template(path)
-    s3 = boto3.client("s3")
+    s3: Any = boto3.client("s3")
     s3.create_bucket(Bucket=CODE_BUCKET, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
     for logical_id, resource in template["Resources"].items():
         properties = resource.get("Properties", {})

@@ -1,4 +1,4 @@
-"""What went wrong is settled: failed jobs, dead letters and images without progress become FAILED, and are announced."""
+"""What went wrong is settled: failed jobs, dead letters and stuck images become FAILED, and are announced."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta

@@ -15,9 +15,7 @@ def image_key(image: NDArray[np.float32]) -> int:
     return int.from_bytes(digest[:8], "little")
 
 
-def standard_normals(
-    shape: tuple[int, ...], *, seed: int, key: int, first: int, count: int
-) -> NDArray[np.float32]:
+def standard_normals(shape: tuple[int, ...], *, seed: int, key: int, first: int, count: int) -> NDArray[np.float32]:
     """Standard normals (count, *shape) for the samples ``first`` to ``first + count - 1`` of the image ``key``.
 
     Philox is counter-based (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a sample's

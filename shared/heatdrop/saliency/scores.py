@@ -28,6 +28,7 @@ class Head:
     classes: int
 
     def scores(self, images: Any, score: Score) -> Any:
+        """(B, H, W, C) to (B, classes) scores of the kind asked for."""
         logits = self.logits(images)
         return logits if score == "logit" else self.squash(logits)
 

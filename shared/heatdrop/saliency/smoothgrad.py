@@ -182,9 +182,7 @@ def _noise_blocks(image: Float, samples: int, size: int, seed: int, given: Float
             yield noise_source.standard_normals(image.shape, seed=seed, key=key, first=first, count=count)
 
 
-def _settle(
-    values: dict[Estimator, list[Float]], classes: NDArray[np.int64], *, constant: bool
-) -> tuple[str, ...]:
+def _settle(values: dict[Estimator, list[Float]], classes: NDArray[np.int64], *, constant: bool) -> tuple[str, ...]:
     """Say which of the last image's maps carry no signal; a map that is not finite is emptied, and said."""
     warnings = ["the image is constant, so no noise was added"] if constant else []
     for name, maps in values.items():

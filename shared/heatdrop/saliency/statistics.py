@@ -54,7 +54,7 @@ def powers_needed(estimators: Iterable[Estimator]) -> tuple[Power, ...]:
     Raises:
         InvalidRequest: an unknown estimator, or none.
     """
-    wanted = set()
+    wanted: set[Power] = set()
     for name in estimators:
         if name not in _ESTIMATES:
             raise InvalidRequest(f"estimator is {name!r}; choose among {', '.join(ESTIMATORS)}")

@@ -1,0 +1,62 @@
+"""One small real DenseNet, packed once, and real radiographs in every format: what most tests share."""
+
+import os
+import shutil
+from importlib.resources import files as package_files
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import cv2
+import pytest
+
+from heatdrop import images
+from heatdrop.model.bundle import Bundle
+
+LABELS = ("BACTERIAL", "NORMAL", "VIRAL")
+
+
+@pytest.fixture(scope="session")
+def radiographs() -> Path:
+    """The folder of the pydicom-data package."""
+    return Path(str(package_files("data_store"))) / "data"
+
+
+@pytest.fixture(scope="session")
+def chest_dicom(radiographs: Path) -> Path:
+    """RG1, a real chest radiograph (CR, 1955 x 1841)."""
+    return radiographs / "RG1_J2KI.dcm"
+
+
+@pytest.fixture(scope="session")
+def chest_jpeg(chest_dicom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same chest as a JPEG of 480 x 452."""
+    pixels = images.decode(chest_dicom.read_bytes()).pixels
+    path = tmp_path_factory.mktemp("chest") / "chest.jpg"
+    cv2.imwrite(str(path), cv2.resize(pixels, (480, 452), interpolation=cv2.INTER_AREA))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """A DenseNet of four blocks of two layers, 64 x 64, three classes, with fixed weights."""
+    import keras
+    from keras.src.applications.densenet import DenseNet
+
+    keras.utils.set_random_seed(7)
+    return DenseNet([2, 2, 2, 2], weights=None, input_shape=(64, 64, 3), classes=len(LABELS))
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small_model, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The small DenseNet as a bundle. Read only: take ``bundle_copy`` to change it."""
+    from heatdrop.model import packing
+
+    folder = tmp_path_factory.mktemp("bundles") / "small"
+    return packing.pack(small_model, folder, name="small", labels=LABELS, preprocess_as="densenet")
+
+
+@pytest.fixture
+def bundle_copy(small_bundle: Bundle, tmp_path: Path) -> Path:
+    """A copy of the small bundle's folder that a test may damage."""
+    return Path(shutil.copytree(small_bundle.folder, tmp_path / "bundle"))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from heatdrop.errors import InvalidRequest
 from heatdrop.vocabulary import HeatmapFiles, Result
 
 RESULTS = "results.jsonl"
@@ -13,8 +14,16 @@ class OutputFolder:
     """Where a run leaves its answers. Nothing is ever written outside ``root``."""
 
     def __init__(self, root: Path) -> None:
+        """Make the folder.
+
+        Raises:
+            InvalidRequest: it cannot be made.
+        """
         self.root = root
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidRequest(f"the output folder {root} cannot be made: {error.strerror}") from error
 
     def save_heatmap(self, file: str, image_id: str, label: str, contents: Iterable[tuple[str, bytes]]) -> HeatmapFiles:
         """Write the overlay, figure and maps of one class of an image; returns their paths relative to ``root``."""

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from heatdrop.text import printable
 from heatdrop.vocabulary import DISCLAIMER, Result, State
 
 T = TypeVar("T")
@@ -63,11 +64,6 @@ def show_results(results: Sequence[Result], output: Path | None = None) -> None:
         table.add_row(*row)
     answers.print(table)
     answers.print(DISCLAIMER, style="dim")
-
-
-def printable(text: str) -> str:
-    """``text`` without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _classes(result: Result) -> str:

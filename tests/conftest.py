@@ -60,3 +60,21 @@ def small_bundle(small_model, tmp_path_factory: pytest.TempPathFactory) -> Bundl
 def bundle_copy(small_bundle: Bundle, tmp_path: Path) -> Path:
     """A copy of the small bundle's folder that a test may damage."""
     return Path(shutil.copytree(small_bundle.folder, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two convolutions and a normalisation in the place of DenseNet121, which takes a minute to train and export."""
+    import keras
+
+    from heatdrop.model import architectures
+
+    def build(include_top: bool, weights: str | None, input_tensor: "keras.KerasTensor") -> "keras.Model":
+        assert not include_top
+        assert weights is None
+        x = keras.layers.Conv2D(8, 5, strides=2, name="conv1")(input_tensor)
+        x = keras.layers.ReLU(name="relu")(keras.layers.BatchNormalization(name="bn")(x))
+        x = keras.layers.Conv2D(16, 5, strides=2, name="conv2", activation="relu")(x)
+        return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+    monkeypatch.setitem(architectures._BUILDERS, "densenet121", build)

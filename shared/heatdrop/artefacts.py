@@ -1,7 +1,7 @@
 """The output folder of a run: ``results.jsonl`` and a folder of heatmaps for each image."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from heatdrop.errors import InvalidRequest
@@ -38,8 +38,16 @@ class OutputFolder:
         overlay, figure, maps = paths
         return HeatmapFiles(label=label, overlay=overlay, figure=figure, maps=maps)
 
+    def saved(self, results: Iterable[Result]) -> Iterator[Result]:
+        """Write ``results.jsonl``, one object an image, line by line as the results are taken."""
+        with (self.root / RESULTS).open("w", encoding="utf-8") as lines:
+            for result in results:
+                lines.write(result.model_dump_json() + "\n")
+                lines.flush()
+                yield result
+
     def save_results(self, results: Iterable[Result]) -> Path:
-        """Write ``results.jsonl``, one object an image."""
-        path = self.root / RESULTS
-        path.write_text("".join(result.model_dump_json() + "\n" for result in results), encoding="utf-8")
-        return path
+        """Write ``results.jsonl`` at once."""
+        for _ in self.saved(results):
+            pass
+        return self.root / RESULTS

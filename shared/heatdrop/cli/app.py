@@ -78,7 +78,7 @@ def classify(paths: Paths, bundle: BundleFolder = None, as_json: Json = False) -
     """
     files = find_files(paths)
     answers = direct.classify_files(files, bundles.chosen(bundle), Limits())
-    _answer(list(console.track(answers, "classified", len(files))), as_json)
+    _answer(console.track(answers, "classified", len(files), as_json), as_json)
 
 
 @app.command()
@@ -105,9 +105,7 @@ def explain(
 
         explainer = Explainer(ready, settings, Limits())
     answers = direct.explain_files(files, explainer, output, Limits())
-    results = list(console.track(answers, "explained", len(files)))
-    output.save_results(results)
-    _answer(results, as_json, out)
+    _answer(output.saved(console.track(answers, "explained", len(files), as_json)), as_json, out)
 
 
 @app.command()
@@ -149,9 +147,11 @@ def _settings(top: int, samples: int, noise_level: float, estimator: str) -> Exp
 
 
 def _answer(results: Iterable[Result], as_json: bool, output: Path | None = None) -> None:
+    """Print JSON lines as the answers come, or one table of all."""
     if as_json:
         for result in results:
-            sys.stdout.write(result.model_dump_json() + "\n")
+            sys.stdout.buffer.write(f"{result.model_dump_json()}\n".encode())
+            sys.stdout.flush()
     else:
         console.show_results(list(results), output)
 

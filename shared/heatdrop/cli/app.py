@@ -54,13 +54,15 @@ def run(
 
     Example: heatdrop run xrays/ --out out
     """
-    from heatdrop.local.run import STAGES, demo_files, run_files
-
     if bool(paths) == demo:
         raise InvalidRequest("name files, folders or patterns, or use --demo")
-    files = demo_files() if demo else find_files(paths or [])
+    files = find_files(paths or [])
     settings = _settings(top, samples, noise_level, estimator)
     ready = bundles.chosen(bundle)
+    # moto takes seconds to import: what is wrong with a command is said before.
+    from heatdrop.local.run import STAGES, demo_files, run_files
+
+    files = demo_files() if demo else files
     with console.progress_bar() as bar:
         stages = {stage: bar.add_task(stage, total=len(files)) for stage in STAGES}
         results = run_files(

@@ -1,0 +1,105 @@
+"""The real template is deployed into the local cloud, and whatever is not really there is named."""
+
+from pathlib import Path
+
+import boto3
+import pytest
+from tests.integration.cloud import Cloud
+
+from heatdrop.local.cloud import TEMPLATE
+from heatdrop.local.deployment import DeploymentFailed, deploy
+from heatdrop.local.transform import read_template
+from heatdrop.messages import Announcer, Notification
+from heatdrop.vocabulary import State
+
+
+def test_every_resource_of_the_template_exists(cloud: Cloud) -> None:
+    # SAM gives a layer's logical id a suffix that changes with its content.
+    for logical_id in read_template(TEMPLATE)["Resources"]:
+        assert any(deployed.startswith(logical_id) for deployed in cloud.deployment.physical_ids), logical_id
+
+
+def test_functions_are_deployed_with_their_memory_timeout_and_environment(cloud: Cloud) -> None:
+    functions = {function.code.name: function for function in cloud.deployment.functions}
+    assert functions.keys() == {"inference", "job_events"}
+    inference = functions["inference"]
+    assert (inference.handler, inference.memory_mb, inference.timeout_s) == ("app.handler", 2048, 120)
+    assert inference.environment["IMAGES_TABLE"] == cloud.deployment.outputs["ImagesTable"]
+    assert inference.environment["JOB_QUEUE"] == cloud.deployment.outputs["HeatmapJobQueue"]
+    assert inference.environment["SAMPLES"] == "2"
+
+
+def test_queues_feed_the_functions_as_the_template_says(cloud: Cloud) -> None:
+    names = {function.name: function.code.name for function in cloud.deployment.functions}
+    sources = {
+        (names[s.function], s.batch_size, s.window_s, s.partial_failures) for s in cloud.deployment.event_sources
+    }
+    assert sources == {("inference", 50, 5, True), ("job_events", 10, 1, True)}
+    assert len(cloud.deployment.event_sources) == 3
+
+
+def test_buckets_keep_versions_and_are_closed_to_the_public(cloud: Cloud) -> None:
+    s3 = boto3.client("s3")
+    assert s3.get_bucket_versioning(Bucket=cloud.input_bucket)["Status"] == "Enabled"
+    for bucket in (cloud.input_bucket, cloud.deployment.outputs["ResultsBucket"]):
+        assert all(s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
+
+
+def test_failed_messages_end_in_the_dead_letter_queue(cloud: Cloud) -> None:
+    attributes = boto3.client("sqs").get_queue_attributes(
+        QueueUrl=cloud.deployment.outputs["IngestQueue"], AttributeNames=["All"]
+    )["Attributes"]
+    assert '"maxReceiveCount":5' in attributes["RedrivePolicy"].replace(" ", "")
+    assert int(attributes["VisibilityTimeout"]) >= 6 * 120
+
+
+def test_job_definition_keeps_its_gpu_retries_and_timeout(cloud: Cloud) -> None:
+    (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
+    assert {"type": "GPU", "value": "1"} in definition["containerProperties"]["resourceRequirements"]
+    assert definition["timeout"] == {"attemptDurationSeconds": 3600}
+    assert definition["retryStrategy"]["evaluateOnExit"][-1] == {"action": "exit", "onReason": "*"}
+
+
+def test_subscribers_can_filter_by_state_label_score_and_model(cloud: Cloud, chest: bytes) -> None:
+    sqs, sns = boto3.client("sqs"), boto3.client("sns")
+    good, bad = cloud.put(chest), cloud.put(b"not an image")
+    cloud.infer(good, bad)
+    record = cloud.record(good)
+    best = record.predictions[0]
+
+    def heard(policy: str) -> list[str]:
+        url = sqs.create_queue(QueueName="filtered")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        subscription = sns.subscribe(
+            TopicArn=cloud.deployment.outputs["NotificationsTopic"],
+            Protocol="sqs",
+            Endpoint=arn,
+            Attributes={"FilterPolicy": policy, "RawMessageDelivery": "true"},
+            ReturnSubscriptionArn=True,
+        )["SubscriptionArn"]
+        announcer = Announcer(cloud.deployment.outputs["NotificationsTopic"])
+        for drop in (good, bad):
+            announcer.announce(cloud.record(drop))
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        sns.unsubscribe(SubscriptionArn=subscription)
+        sqs.delete_queue(QueueUrl=url)
+        return [Notification.model_validate_json(message["Body"]).state for message in messages]
+
+    assert heard('{"state": ["REJECTED"]}') == [State.REJECTED]
+    assert heard(f'{{"label": ["{best.label}"]}}') == [State.CLASSIFIED]
+    assert heard(f'{{"score": [{{"numeric": [">=", {best.score - 0.01}]}}]}}') == [State.CLASSIFIED]
+    assert heard(f'{{"score": [{{"numeric": [">", {best.score + 0.01}]}}]}}') == []
+    assert heard(f'{{"model": ["{record.model.version}"]}}') == [State.CLASSIFIED]
+
+
+def test_resource_that_nothing_makes_is_named(cloud: Cloud, tmp_path: Path) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text(
+        "Transform: AWS::Serverless-2016-10-31\n"
+        "Parameters: {}\n"
+        "Resources:\n"
+        "  Bucket: {Type: AWS::S3::Bucket}\n"
+        "  Dashboard: {Type: AWS::CloudWatch::Dashboard, Properties: {DashboardBody: '{}'}}\n"
+    )
+    with pytest.raises(DeploymentFailed, match=r"Dashboard \(AWS::CloudWatch::Dashboard"):
+        deploy(template, {}, "incomplete")

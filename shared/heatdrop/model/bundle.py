@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from heatdrop.errors import InvalidBundle
+from heatdrop.model.certificate import Certificate
 from heatdrop.preprocessing import Convention
 from heatdrop.vocabulary import ModelName
 
@@ -39,6 +40,8 @@ class BundleDescription(BaseModel):
     digests: dict[str, str]
     training: dict[str, Any] | None = None
     """How it was trained and what it reached on validation data; None for a model packed from elsewhere."""
+    certificate: Certificate | None = None
+    """Whether its maps can be trusted; None when that was not measured."""
     source_digest: str | None = None
     """What it was built from, for the bundle that comes with Heatdrop."""
 
@@ -93,6 +96,15 @@ def open_bundle(folder: Path) -> Bundle:
     unread = Bundle(folder=folder, description=description, labels=())
     labels = json.loads(unread.read(LABELS))
     return unread.model_copy(update={"labels": tuple(labels)})
+
+
+def with_certificate(bundle: Bundle, certificate: Certificate) -> Bundle:
+    """Write a certificate into a bundle, in one step; its name and version stay what they are."""
+    description = bundle.description.model_copy(update={"certificate": certificate})
+    partial = bundle.folder / f"{DESCRIPTION}.partial"
+    partial.write_text(description.model_dump_json(indent=2))
+    partial.replace(bundle.folder / DESCRIPTION)
+    return bundle.model_copy(update={"description": description})
 
 
 def digest(data: bytes) -> str:

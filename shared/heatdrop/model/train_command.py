@@ -105,6 +105,7 @@ def train(
             "recipe": recipe.model_dump(mode="json"),
             "images": {"training": _counts(training), "validation": _counts(validation)},
             "epochs": [report.model_dump() for report in trainer.history],
+            "schedule_starts": trainer.schedule_starts,
             "metrics": measured,
         },
     }

@@ -52,9 +52,14 @@ class Recipe(BaseModel):
         return self.stages[-1].size
 
     @property
+    def sizes(self) -> list[int]:
+        """The input size of each epoch."""
+        return [stage.size for stage in self.stages for _ in range(stage.epochs)]
+
+    @property
     def epochs(self) -> int:
         """Epochs of all stages."""
-        return sum(stage.epochs for stage in self.stages)
+        return len(self.sizes)
 
 
 class EpochReport(BaseModel):
@@ -91,6 +96,8 @@ class Trainer:
         self.steps_per_epoch = max(1, len(training) // recipe.batch_size)
         self.total_steps = self.steps_per_epoch * recipe.epochs
         self.history: list[EpochReport] = []
+        self.schedule_starts = [0]
+        """After how many epochs the learning rate was warmed up anew: 0, and where the stages still to come changed."""
         self.shifted = augmentation.shifted(validation.pixels, recipe.seed)
 
     def run(self) -> keras.Model:
@@ -161,20 +168,35 @@ class Trainer:
         self.history.append(report)
         model.save(self.work / "last.partial.keras")
         (self.work / "last.partial.keras").replace(self.work / "last.keras")
-        state = {"recipe": self.recipe.model_dump(), "history": [r.model_dump() for r in self.history]}
+        state = {
+            "recipe": self.recipe.model_dump(),
+            "history": [r.model_dump() for r in self.history],
+            "schedule_starts": self.schedule_starts,
+        }
         (self.work / "state.json").write_text(json.dumps(state, indent=2))
         self.on_epoch(report)
 
     def _resume(self) -> keras.Model | None:
+        """The model as it was after the last finished epoch; None when nothing was trained yet.
+
+        Stages still to come may have changed since: the learning rate then starts anew over what is left.
+        """
         state_file = self.work / "state.json"
         if not state_file.exists():
             return None
         state = json.loads(state_file.read_text())
-        if Recipe.model_validate(state["recipe"]) != self.recipe:
-            raise InvalidRequest(f"{self.work} holds a training with other settings; name another --out or remove it")
+        before = Recipe.model_validate(state["recipe"])
         self.history = [EpochReport.model_validate(report) for report in state["history"]]
-        logger.info("resuming after epoch %d", len(self.history))
-        return keras.models.load_model(self.work / "last.keras")
+        done = [report.size for report in self.history]
+        if (
+            before.model_copy(update={"stages": self.recipe.stages}) != self.recipe
+            or self.recipe.sizes[: len(done)] != done
+        ):
+            raise InvalidRequest(f"{self.work} holds a training with other settings; name another --out or remove it")
+        replanned = before.stages != self.recipe.stages
+        self.schedule_starts = state.get("schedule_starts", [0]) + [len(done)] * replanned
+        logger.info("resuming after epoch %d", len(done))
+        return keras.models.load_model(self.work / "last.keras", compile=not replanned)
 
     def _finish(self, model: keras.Model) -> keras.Model:
         model.load_weights(self.work / "best.weights.h5")

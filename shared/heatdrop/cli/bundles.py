@@ -56,7 +56,8 @@ def check(folder: Annotated[Path, typer.Argument(metavar="BUNDLE")]) -> None:
 def _show(found: Bundle) -> None:
     height, width = found.size
     console.answers.print(
-        f"{found.model.name} {found.model.version}: {height} x {width}, {', '.join(found.labels)}; {found.folder}",
+        f"{found.model.name} {found.model.version}: {height} x {width}, {', '.join(found.labels)}; {found.folder}\n"
+        f"Trustworthiness of its maps: {found.certified}",
         markup=False,
         soft_wrap=True,
     )

@@ -11,9 +11,8 @@ from rich.table import Table
 from heatdrop.cli import console
 from heatdrop.model.bundle import open_bundle, with_certificate
 from heatdrop.model.certificate import Certificate
-from heatdrop.model.dataset import LabelRule
 from heatdrop.quiet import native_output_hidden
-from heatdrop.vocabulary import ExplanationSettings
+from heatdrop.vocabulary import ExplanationSettings, LabelRule
 
 
 def certify(
@@ -24,6 +23,7 @@ def certify(
     images: Annotated[int, typer.Option(min=20, help="How many images are used.")] = 100,
     samples: Annotated[int, typer.Option(min=1, max=1000, help="Noisy copies an image is averaged over.")] = 20,
     labels: Annotated[LabelRule, typer.Option(help="kermany: PNEUMONIA is split by file name.")] = "folder",
+    keep_source: Annotated[Path | None, typer.Option(help="Also write it on the card of this source folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure whether a model's maps can be trusted, and write the answer into its bundle. Exit code 1: they cannot.
@@ -32,6 +32,7 @@ def certify(
     """
     found = open_bundle(bundle)
     with native_output_hidden():
+        from heatdrop.model.source import keep_certificate
         from heatdrop.trust.certify import certify as measure
 
     with console.progress_bar() as bar:
@@ -45,6 +46,8 @@ def certify(
         settings = ExplanationSettings(samples=samples)
         certificate = measure(found, data, settings=settings, count=images, rule=labels, progress=on_progress)
     with_certificate(found, certificate)
+    if keep_source:
+        keep_certificate(certificate, keep_source)
     if as_json:
         sys.stdout.write(certificate.model_dump_json() + "\n")
     else:

@@ -14,7 +14,7 @@ from heatdrop.errors import InvalidDataset
 from heatdrop.model import metrics
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.certificate import Certificate, Check
-from heatdrop.model.dataset import Dataset, Example, LabelRule, find_examples, load
+from heatdrop.model.dataset import Dataset, Example, find_examples, load
 from heatdrop.model.packing import load_keras
 from heatdrop.preprocessing import preprocess
 from heatdrop.saliency import SmoothGrad, smoothgrad
@@ -23,7 +23,7 @@ from heatdrop.trust.perturbation import Score, check_perturbation
 from heatdrop.trust.randomisation import check_randomisation
 from heatdrop.trust.repeatability import check_repeatability
 from heatdrop.trust.shortcut import shortcut_alarms
-from heatdrop.vocabulary import ExplanationSettings
+from heatdrop.vocabulary import ExplanationSettings, LabelRule
 
 MIN_IMAGES = 20
 RANDOMISED_IMAGES = 12

@@ -21,22 +21,33 @@ from heatdrop.storage import Storage
 
 
 @pytest.fixture(scope="session")
-def cloud(small_bundle: Bundle) -> Iterator[Cloud]:
+def jobs() -> list[Job]:
+    """The jobs that were submitted so far."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def local_aws(jobs: list[Job]) -> Iterator[LocalAws]:
+    """The cloud that everything is deployed into."""
+    with LocalAws(jobs.append) as aws:
+        yield aws
+
+
+@pytest.fixture(scope="session")
+def cloud(small_bundle: Bundle, local_aws: LocalAws, jobs: list[Job]) -> Cloud:
     """The deployed template with the small model; two noisy samples are enough here."""
-    jobs: list[Job] = []
-    with LocalAws(jobs.append):
-        parameters = {"BundleUri": str(small_bundle.folder), "Samples": "2", "MaxBytes": "20000000"}
-        deployment = deploy(TEMPLATE, parameters)
-        (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
-        yield Cloud(
-            deployment,
-            jobs,
-            Subscription(deployment.outputs["NotificationsTopic"]),
-            {function.code.name: load_handler(function) for function in deployment.functions},
-            {variable["name"]: variable["value"] for variable in definition["containerProperties"]["environment"]},
-            Records(deployment.outputs["ImagesTable"]),
-            Storage(deployment.outputs["ResultsBucket"]),
-        )
+    parameters = {"BundleUri": str(small_bundle.folder), "Samples": "2", "MaxBytes": "20000000", "UseGpu": "false"}
+    deployment = deploy(TEMPLATE, parameters)
+    (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
+    return Cloud(
+        deployment,
+        jobs,
+        Subscription(deployment.outputs["NotificationsTopic"]),
+        {function.code.name: load_handler(function) for function in deployment.functions},
+        {variable["name"]: variable["value"] for variable in definition["containerProperties"]["environment"]},
+        Records(deployment.outputs["ImagesTable"]),
+        Storage(deployment.outputs["ResultsBucket"]),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,14 @@
 """The real template is deployed into the local cloud, and whatever is not really there is named."""
 
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 from tests.integration.cloud import Cloud
 
 from heatdrop.local.cloud import TEMPLATE
-from heatdrop.local.deployment import DeploymentFailed, deploy
+from heatdrop.local.deployment import Deployment, DeploymentFailed, deploy
 from heatdrop.local.transform import read_template
 from heatdrop.messages import Announcer, Notification
 from heatdrop.vocabulary import State
@@ -15,7 +16,9 @@ from heatdrop.vocabulary import State
 
 def test_every_resource_of_the_template_exists(cloud: Cloud) -> None:
     # SAM gives a layer's logical id a suffix that changes with its content.
-    for logical_id in read_template(TEMPLATE)["Resources"]:
+    for logical_id, resource in read_template(TEMPLATE)["Resources"].items():
+        if resource.get("Condition") in {"Gpu", "GpuSpot", "GpuOnDemand", "MailAlarms", "Budgeted"}:
+            continue  # deployed by the tests of the options
         assert any(deployed.startswith(logical_id) for deployed in cloud.deployment.physical_ids), logical_id
 
 
@@ -53,9 +56,67 @@ def test_failed_messages_end_in_the_dead_letter_queue(cloud: Cloud) -> None:
     assert int(attributes["VisibilityTimeout"]) >= 6 * 120
 
 
-def test_job_definition_keeps_its_gpu_retries_and_timeout(cloud: Cloud) -> None:
-    (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
-    assert {"type": "GPU", "value": "1"} in definition["containerProperties"]["resourceRequirements"]
+def job_definition(deployment: Deployment) -> dict[str, Any]:
+    arn = deployment.physical_ids["HeatmapJobDefinition"]
+    (definition,) = boto3.client("batch").describe_job_definitions(jobDefinitions=[arn])["jobDefinitions"]
+    return definition
+
+
+def compute_types(deployment: Deployment) -> list[str]:
+    """The compute environments of the job queue, in order."""
+    batch = boto3.client("batch")
+    (queue,) = batch.describe_job_queues(jobQueues=[deployment.outputs["HeatmapJobQueue"]])["jobQueues"]
+    arns = [entry["computeEnvironment"] for entry in queue["computeEnvironmentOrder"]]
+    environments = batch.describe_compute_environments(computeEnvironments=arns)["computeEnvironments"]
+    types = {
+        environment["computeEnvironmentArn"]: environment["computeResources"]["type"] for environment in environments
+    }
+    return [types[arn] for arn in arns]
+
+
+def test_without_gpu_the_same_job_runs_on_fargate(cloud: Cloud) -> None:
+    container = job_definition(cloud.deployment)["containerProperties"]
+    assert job_definition(cloud.deployment)["platformCapabilities"] == ["FARGATE"]
+    assert {requirement["type"] for requirement in container["resourceRequirements"]} == {"VCPU", "MEMORY"}
+    assert container["executionRoleArn"]
+    assert {"name": "REQUIRE_GPU", "value": "false"} in container["environment"]
+    assert compute_types(cloud.deployment) == ["FARGATE"]
+
+
+@pytest.mark.parametrize(
+    ("capacity", "expected"),
+    [("SPOT", ["SPOT"]), ("ON_DEMAND", ["EC2"]), ("SPOT_THEN_ON_DEMAND", ["SPOT", "EC2"])],
+)
+def test_gpu_job_runs_on_the_capacity_that_was_chosen(cloud: Cloud, capacity: str, expected: list[str]) -> None:
+    deployment = deploy(TEMPLATE, {"Capacity": capacity}, capacity.lower().replace("_", "-"))
+    container = job_definition(deployment)["containerProperties"]
+    assert job_definition(deployment)["platformCapabilities"] == ["EC2"]
+    assert {"type": "GPU", "value": "1"} in container["resourceRequirements"]
+    assert {"name": "REQUIRE_GPU", "value": "true"} in container["environment"]
+    assert compute_types(deployment) == expected
+
+
+def test_every_option_can_be_taken_at_once_in_a_network_of_ones_own(cloud: Cloud) -> None:
+    ec2 = boto3.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24")["Subnet"]["SubnetId"] for n in range(2)]
+    options = {
+        "VpcId": vpc,
+        "SubnetIds": ",".join(subnets),
+        "BundleUri": "s3://models/chest",
+        "AlarmEmail": "someone@example.org",
+        "MonthlyBudgetUsd": "50",
+    }
+    deployment = deploy(TEMPLATE, options, "options")
+    assert {"AlarmSubscription", "MonthlyBudget"} <= deployment.physical_ids.keys()
+    assert not {"Vpc", "SubnetA", "S3Endpoint"} & deployment.physical_ids.keys()
+    role = deployment.physical_ids["InferenceRole"]
+    policy = boto3.client("iam").get_role_policy(RoleName=role, PolicyName="infer")["PolicyDocument"]
+    assert "arn:aws:s3:::models/chest/*" in str(policy)
+
+
+def test_job_definition_keeps_its_retries_and_timeout(cloud: Cloud) -> None:
+    definition = job_definition(cloud.deployment)
     assert definition["timeout"] == {"attemptDurationSeconds": 3600}
     assert definition["retryStrategy"]["evaluateOnExit"][-1] == {"action": "exit", "onReason": "*"}
 
@@ -99,7 +160,7 @@ def test_resource_that_nothing_makes_is_named(cloud: Cloud, tmp_path: Path) -> N
         "Parameters: {}\n"
         "Resources:\n"
         "  Bucket: {Type: AWS::S3::Bucket}\n"
-        "  Dashboard: {Type: AWS::CloudWatch::Dashboard, Properties: {DashboardBody: '{}'}}\n"
+        "  Bus: {Type: AWS::Events::EventBus, Properties: {Name: other}}\n"
     )
-    with pytest.raises(DeploymentFailed, match=r"Dashboard \(AWS::CloudWatch::Dashboard"):
+    with pytest.raises(DeploymentFailed, match=r"Bus \(AWS::Events::EventBus"):
         deploy(template, {}, "incomplete")

@@ -52,6 +52,8 @@ def run_files(
         "Estimator": settings.estimator,
         # A person is waiting, and everything is dropped at once.
         "BatchingWindowSeconds": "1",
+        # The job definition without a GPU: this machine need not have one.
+        "UseGpu": "false",
     }
     with LocalCloud(parameters, output.root / "logs") as cloud:
         outputs = cloud.deployment.outputs

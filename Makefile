@@ -6,13 +6,14 @@ UV_VERSION := 0.13.9
 BUNDLE := build/bundles/chest-xray/bundle.json
 OUT ?= out
 
-.PHONY: setup run test lint unit lock clean
+.PHONY: setup run test test-containers lint unit lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    explain the demo radiographs, the whole way, into $(OUT)/"
 	@echo "make test   lint, types, template and all tests"
-	@echo "make setup  only install what both need"
+	@echo "make test-containers  build the containers and run them, with the SAM CLI and a Docker engine"
+	@echo "make setup  only install what they need"
 
 setup: $(VENV)/ready $(BUNDLE)
 
@@ -22,6 +23,13 @@ $(VENV)/ready: requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+# Tools that pin old versions of what the product uses live in environments of their own.
+TOOLS := build/tools
+$(TOOLS)/%/ready: requirements/%.txt | $(VENV)/ready
+	$(PYTHON) -m venv $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --requirement $<
 	@touch $@
 
 $(BUNDLE): models/chest-xray/model.json models/chest-xray/weights.npz | $(VENV)/ready
@@ -34,11 +42,17 @@ run: setup
 
 test: setup lint unit
 
-lint: $(VENV)/ready
+lint: $(VENV)/ready $(TOOLS)/checkov/ready $(TOOLS)/sam/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/cfn-lint template.yaml
+	SAM_CLI_TELEMETRY=0 $(TOOLS)/sam/bin/sam validate --lint --region eu-west-1
+	$(TOOLS)/checkov/bin/checkov --file template.yaml --framework cloudformation --skip-download --quiet --compact
+
+# Needs a Docker engine. BASE_IMAGE replaces the public base image of the heatmap container.
+test-containers: setup $(TOOLS)/sam/ready
+	$(BIN)/pytest tests/containers
 
 unit: setup
 	$(BIN)/pytest

@@ -40,6 +40,10 @@ class InvalidBundle(HeatdropError):
     """A model bundle is missing a part, was changed after packing, or does not fit this version."""
 
 
+class GpuMissing(HeatdropError):
+    """A job was promised a GPU and finds none."""
+
+
 class InvalidDataset(HeatdropError):
     """A training folder cannot be trained on."""
 

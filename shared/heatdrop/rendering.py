@@ -57,8 +57,13 @@ def overlay(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> bytes:
     return _png(blended.round().astype(np.uint8))
 
 
-def figure(pixels: NDArray[np.uint8], raw: NDArray[np.float32], label: str, score: float) -> bytes:
-    """The tutorial's figure as a PNG: the input (H, W, 3) beside the map (H, W) in ``jet``, alpha 0.8, min to max."""
+def figure(
+    pixels: NDArray[np.uint8], raw: NDArray[np.float32], label: str, score: float, note: str = DISCLAIMER
+) -> bytes:
+    """The tutorial's figure as a PNG: the input (H, W, 3) beside the map (H, W) in ``jet``, alpha 0.8, min to max.
+
+    ``note`` stands below both.
+    """
     canvas = Figure(figsize=(8, 4.4), layout="constrained")
     left, right = canvas.subplots(1, 2)
     left.imshow(pixels)
@@ -72,7 +77,7 @@ def figure(pixels: NDArray[np.uint8], raw: NDArray[np.float32], label: str, scor
         right.text(0.5, 0.5, "no signal", transform=right.transAxes, ha="center", color="white")
     for axes in (left, right):
         axes.axis("off")
-    canvas.text(0.5, 0.01, DISCLAIMER, ha="center", fontsize=8, color="grey")
+    canvas.text(0.5, 0.01, note, ha="center", fontsize=8, color="grey", parse_math=False)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # A letter that matplotlib's font lacks is drawn as a box.

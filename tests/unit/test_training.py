@@ -191,6 +191,17 @@ def test_a_folder_with_another_training_is_refused(parts, data: Path, tmp_path: 
     assert (tmp_path / "state.json").read_bytes() == before
 
 
+def test_stages_still_to_come_may_change_and_those_behind_may_not(parts, tmp_path: Path) -> None:
+    Trainer(ONE_EPOCH, *parts, tmp_path).run()
+    longer = Trainer(RECIPE, *parts, tmp_path)
+    assert longer.run().output_shape == (None, 2)
+    assert [report.size for report in longer.history] == [32, 40, 40]
+    assert longer.schedule_starts == [0, 1]
+    otherwise = RECIPE.model_copy(update={"stages": (Stage(size=40, epochs=4),)})
+    with pytest.raises(InvalidRequest, match="other settings"):
+        Trainer(otherwise, *parts, tmp_path).run()
+
+
 @pytest.mark.parametrize(("aucs", "best"), [([0.4, 0.6, 0.5], 1), ([0.0, 0.0], 0)])
 def test_the_best_epoch_is_kept_and_not_the_last(parts, tmp_path: Path, aucs: list[float], best: int) -> None:
     recipe = RECIPE.model_copy(update={"stages": (Stage(size=32, epochs=len(aucs)),)})

@@ -16,6 +16,7 @@ import moto.s3.notifications
 from moto import mock_aws
 from moto.batch.models import Job
 from moto.batch_simple.models import BatchSimpleBackend
+from moto.cloudformation import parsing
 from moto.events.models import EventPattern
 from moto.server import ThreadedMotoServer
 from moto.sqs.models import Queue
@@ -96,7 +97,15 @@ def _patches(on_job: Callable[[Job], None]) -> list[Any]:
             described["versionId"] = key.version_id
         return event
 
+    resolve = parsing.clean_json
+
+    def without_no_value(value: Any, resources_map: Any) -> Any:
+        """moto leaves a hole in a list where an ``!If`` gives ``AWS::NoValue``."""
+        resolved = resolve(value, resources_map)
+        return [item for item in resolved if item is not None] if isinstance(resolved, list) else resolved
+
     return [
+        mock.patch.object(parsing, "clean_json", without_no_value),
         mock.patch.object(BatchSimpleBackend, "_mark_job_as_finished", keep_submitted),
         mock.patch.object(EventPattern, "matches_event", only_with_pattern),
         mock.patch.object(moto.s3.notifications, "_get_s3_event", with_version),

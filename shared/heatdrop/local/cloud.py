@@ -1,5 +1,6 @@
 """The whole cloud on one machine: deployed, and its events moving, for as long as a ``with`` block lasts."""
 
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,6 +36,7 @@ class LocalCloud:
         self._parameters, self._logs = parameters, logs
         self._stack = ExitStack()
         self._runner: BatchRunner | None = None
+        self._movers: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -42,8 +44,7 @@ class LocalCloud:
             self.deployment = deploy(TEMPLATE, self._parameters)
             environment = self.aws.child_environment()
             self._runner = BatchRunner(self.deployment.job_code, environment, self._logs / "heatmaps.log")
-            self._runner.start()
-            stack.callback(self._runner.stop)
+            self._start(self._runner, stack)
             self.workers = {
                 function.name: LambdaWorker(function, environment, self._logs / f"{function.code.name}.log")
                 for function in self.deployment.functions
@@ -51,9 +52,7 @@ class LocalCloud:
             for worker in self.workers.values():
                 stack.callback(worker.stop)
             for source in self.deployment.event_sources:
-                poller = QueuePoller(source, self.workers[source.function])
-                poller.start()
-                stack.callback(poller.stop)
+                self._start(QueuePoller(source, self.workers[source.function]), stack)
             self._stack = stack.pop_all()
         return self
 
@@ -66,11 +65,19 @@ class LocalCloud:
         """Find out whether the cloud can still do its work.
 
         Raises:
-            FunctionFailed: a function's process dies whenever it is started.
+            FunctionFailed: a function's process dies whenever it is started, or nothing moves its events any more.
         """
         for worker in self.workers.values():
             if worker.crashes > MAX_CRASHES:
                 raise FunctionFailed(f"{worker.function.code.name} does not start; see {worker.log}")
+        for mover in self._movers:
+            if not mover.is_alive():
+                raise FunctionFailed(f"the local cloud's {mover.name} has stopped; see what was printed above")
+
+    def _start(self, mover: BatchRunner | QueuePoller, stack: ExitStack) -> None:
+        mover.start()
+        stack.callback(mover.stop)
+        self._movers.append(mover)
 
     def _on_job(self, job: Job) -> None:
         assert self._runner is not None, "a job was submitted before the cloud was ready"  # noqa: S101

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from moto.cloudformation.models import cloudformation_backends
 
 from heatdrop.errors import HeatdropError
 from heatdrop.local import verification
@@ -74,7 +75,11 @@ def deploy(template: Path, parameters: Mapping[str, str], stack_name: str = "hea
     )
     described = cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]
     physical_ids = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in described if r.get("PhysicalResourceId")}
-    types = {logical_id: resource["Type"] for logical_id, resource in transformed["Resources"].items()}
+    types = {
+        logical_id: resource["Type"]
+        for logical_id, resource in transformed["Resources"].items()
+        if _wanted(resource, stack_name)
+    }
     missing = verification.missing_resources(types, physical_ids)
     if missing:
         raise DeploymentFailed("the local cloud lacks " + "; ".join(missing))
@@ -90,6 +95,13 @@ def deploy(template: Path, parameters: Mapping[str, str], stack_name: str = "hea
             if resource["Type"] == "AWS::Batch::JobDefinition"
         },
     )
+
+
+def _wanted(resource: Mapping[str, Any], stack_name: str) -> bool:
+    """Whether the resource's condition, if it has one, holds in the deployed stack."""
+    account = boto3.client("sts").get_caller_identity()["Account"]
+    stack = cloudformation_backends[account][boto3.Session().region_name].get_stack(stack_name)
+    return "Condition" not in resource or bool(stack.resource_map.lazy_condition_map[resource["Condition"]])
 
 
 def _functions(source: Mapping[str, Any], physical_ids: Mapping[str, str], root: Path) -> tuple[DeployedFunction, ...]:

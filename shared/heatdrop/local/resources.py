@@ -6,6 +6,7 @@ taken. Each maker here calls the service's own API with the properties that Clou
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from moto.batch.models import ComputeEnvironment, batch_backends
 from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
 from moto.dynamodb.models.table import Table
+from moto.ecr.models import Repository
 from moto.s3.models import FakeBucket
 
 Properties = dict[str, Any]
@@ -155,6 +157,12 @@ def _topic_policy(request: _Request) -> Any:
     return _Created("AWS::SNS::TopicPolicy", request.properties["Topics"][0])
 
 
+@_makes("AWS::SNS::Subscription")
+def _subscription(request: _Request) -> Any:
+    made = _client("sns").subscribe(**request.properties, ReturnSubscriptionArn=True)
+    return _Created("AWS::SNS::Subscription", made["SubscriptionArn"])
+
+
 @_makes("AWS::EC2::SubnetRouteTableAssociation")
 def _subnet_route_table_association(request: _Request) -> Any:
     # moto keeps those of CloudFormation apart, where no describe call finds them.
@@ -195,8 +203,11 @@ def _layer(request: _Request) -> Any:
 
 @_makes("AWS::Batch::ComputeEnvironment", "ComputeEnvironmentName")
 def _compute_environment(request: _Request) -> Any:
-    # Batch makes its service-linked role itself; moto wants to be given one.
-    role = _client("iam").create_service_linked_role(AWSServiceName="batch.amazonaws.com")["Role"]
+    # Batch makes its service-linked role itself, once an account; moto wants to be given one.
+    iam = _client("iam")
+    with suppress(iam.exceptions.EntityAlreadyExistsException):
+        iam.create_service_linked_role(AWSServiceName="batch.amazonaws.com")
+    (role,) = iam.list_roles(PathPrefix="/aws-service-role/batch.amazonaws.com/")["Roles"]
     properties = request.properties | {"ServiceRole": role["Arn"]}
     return ComputeEnvironment.create_from_cloudformation_json(
         request.name, request.json | {"Properties": properties}, request.account, request.region
@@ -228,3 +239,31 @@ def _camel_keys(value: Any) -> Any:
     if isinstance(value, list):
         return [_camel_keys(inner) for inner in value]
     return value
+
+
+@_makes("AWS::ECR::Repository", "RepositoryName", ("Arn", "RepositoryUri"))
+def _repository(request: _Request) -> Any:
+    # CloudFormation makes names of small letters for repositories; moto would refuse its own.
+    name, policy = request.name.lower(), request.properties["LifecyclePolicy"]["LifecyclePolicyText"]
+    repository = Repository.create_from_cloudformation_json(name, request.json, request.account, request.region)
+    _client("ecr").put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=policy)
+    return repository
+
+
+@_makes("AWS::CloudWatch::Alarm", "AlarmName", ("Arn",))
+def _alarm(request: _Request) -> Any:
+    numbers = {name: float(request.properties[name]) for name in ("Threshold",)}
+    numbers |= {name: int(request.properties[name]) for name in ("Period", "EvaluationPeriods")}
+    _client("cloudwatch").put_metric_alarm(AlarmName=request.name, **{**request.properties, **numbers})
+    return _Created("AWS::CloudWatch::Alarm", request.name)
+
+
+@_makes("AWS::Budgets::Budget")
+def _budget(request: _Request) -> Any:
+    p = request.properties
+    budget = p["Budget"] | {"BudgetName": request.name}
+    budget["BudgetLimit"] = {name: str(value) for name, value in budget["BudgetLimit"].items()}
+    _client("budgets").create_budget(
+        AccountId=request.account, Budget=budget, NotificationsWithSubscribers=p["NotificationsWithSubscribers"]
+    )
+    return _Created("AWS::Budgets::Budget", request.name)

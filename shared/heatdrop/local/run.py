@@ -1,7 +1,7 @@
 """Send files the whole way and wait until each is final, as anyone would who uses the cloud: subscribe, put, read."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files as package_files
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from heatdrop.artefacts import OutputFolder
 from heatdrop.identity import image_id
 from heatdrop.inputs import shown
 from heatdrop.local.cloud import LocalCloud
-from heatdrop.local.subscription import Subscription
-from heatdrop.messages import Notification
+from heatdrop.local.lambda_runtime import FunctionFailed
+from heatdrop.local.subscription import NoProgress, Subscription
 from heatdrop.model.bundle import Bundle
 from heatdrop.records import Records
 from heatdrop.storage import Storage
@@ -42,8 +42,7 @@ def run_files(
 ) -> list[Result]:
     """Drop every file, wait until all are final, and fetch their results; one answer a file, in order.
 
-    Raises:
-        NoProgress: the local cloud has gone quiet before every image was final.
+    When the local cloud gives up before an image is final, that image's answer is FAILED and says why.
     """
     parameters = {
         "BundleUri": str(bundle.folder.resolve()),
@@ -53,18 +52,24 @@ def run_files(
         "Estimator": settings.estimator,
         # A person is waiting, and everything is dropped at once.
         "BatchingWindowSeconds": "1",
+        # The job definition without a GPU: this machine need not have one.
+        "UseGpu": "false",
     }
     with LocalCloud(parameters, output.root / "logs") as cloud:
         outputs = cloud.deployment.outputs
         subscription = Subscription(outputs["NotificationsTopic"])
-        drops = []
+        drops: dict[Path, Drop] = {}
+        answers: dict[Path, Result] = {}
         for number, file in enumerate(files, start=1):
-            drops.append(_drop(file, outputs["InputBucket"]))
+            try:
+                drops[file] = _drop(file, outputs["InputBucket"])
+            except OSError as error:
+                answers[file] = _unreadable(file, error)
             progress("dropped", number)
-        waiting = {image_id(drop) for drop in drops}
-        _follow(subscription.until_final(waiting, cloud.check), waiting, progress)
+        problem = _follow(subscription, cloud, {image_id(drop) for drop in drops.values()}, progress)
         records, storage = Records(outputs["ImagesTable"]), Storage(outputs["ResultsBucket"])
-        results = [_fetch(file, drop, records, storage, output) for file, drop in zip(files, drops, strict=True)]
+        answers |= {file: _fetch(file, drop, records, storage, output, problem) for file, drop in drops.items()}
+    results = [answers[file] for file in files]
     output.save_results(results)
     return results
 
@@ -72,36 +77,51 @@ def run_files(
 def _drop(file: Path, bucket: str) -> Drop:
     """Put a file into the input bucket under a key of its own; what it holds is not looked at."""
     key = _key(file)
-    answer = boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
+    with file.open("rb") as body:
+        answer = boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=body)
     return Drop(bucket=bucket, key=key, version_id=answer.get("VersionId"), etag=answer["ETag"].strip('"'))
+
+
+def _unreadable(file: Path, error: OSError) -> Result:
+    name = image_id(Drop(bucket="", key=_key(file)))
+    reason = f"the file cannot be read: {error.strerror}"
+    return Result(file=shown(file), image_id=name, state=State.REJECTED, reason=reason)
 
 
 def _key(file: Path) -> str:
     """The file's whole path, shortened from the left, behind a digest, where S3 would not take it."""
-    path = shown(file.resolve()).lstrip("/")
+    path = shown(file.absolute()).lstrip("/")
     if len(path.encode()) <= _KEY_BYTES:
         return path
     digest = hashlib.sha256(path.encode()).hexdigest()
     return f"{digest}/{path.encode()[-(_KEY_BYTES - 80) :].decode(errors='ignore')}"
 
 
-def _follow(news: Iterable[Notification], waiting: set[str], progress: Progress) -> None:
+def _follow(subscription: Subscription, cloud: LocalCloud, waiting: set[str], progress: Progress) -> str | None:
+    """Count the news until every image is final; says what is wrong when the cloud gives up before."""
     classified: set[str] = set()
     final: set[str] = set()
-    for notification in news:
-        # An image that ends early is through the later stages too.
-        classified.add(notification.image_id)
-        if notification.state.final:
-            final.add(notification.image_id)
-        progress("classified", len(classified & waiting))
-        progress("explained", len(final & waiting))
+    try:
+        for notification in subscription.until_final(waiting, cloud.check):
+            # An image that ends early is through the later stages too.
+            classified.add(notification.image_id)
+            if notification.state.final:
+                final.add(notification.image_id)
+            progress("classified", len(classified))
+            progress("explained", len(final))
+    except (NoProgress, FunctionFailed) as error:
+        return str(error)
+    return None
 
 
-def _fetch(file: Path, drop: Drop, records: Records, storage: Storage, output: OutputFolder) -> Result:
+def _fetch(
+    file: Path, drop: Drop, records: Records, storage: Storage, output: OutputFolder, problem: str | None
+) -> Result:
     name = image_id(drop)
     record = records.get(name)
-    if record is None:
-        return Result(file=shown(file), image_id=name, state=State.FAILED, reason="the record is missing")
+    if record is None or not record.state.final:
+        reason = problem or "the record is missing"
+        return Result(file=shown(file), image_id=name, state=State.FAILED, reason=reason)
     heatmaps = tuple(
         output.save_heatmap(
             shown(file),

@@ -34,6 +34,13 @@ class Subscription:
             Attributes={"RawMessageDelivery": "true"},
         )
 
+    def pending(self) -> Iterator[Notification]:
+        """The notifications that have arrived and were not read yet."""
+        while messages := self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+                yield Notification.model_validate_json(message["Body"])
+
     def until_final(
         self, waiting: set[str], check: Callable[[], None], patience: float = PATIENCE_SECONDS
     ) -> Iterator[Notification]:
@@ -47,15 +54,12 @@ class Subscription:
         open_images = set(waiting)
         last_news = time.monotonic()
         while open_images:
-            messages = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get("Messages", [])
-            for message in messages:
-                notification = Notification.model_validate_json(message["Body"])
-                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+            for notification in self.pending():
                 if notification.state.final:
                     open_images.discard(notification.image_id)
                 last_news = time.monotonic()
                 yield notification
-            if not messages:
+            if open_images:
                 check()
                 if time.monotonic() - last_news > patience:
                     raise NoProgress(f"{len(open_images)} images made no progress for {patience:.0f} s; see the logs")

@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def to_cloudformation(path: Path, parameters: Mapping[str, str]) -> dict[str, An
     """Transform the template at ``path``; local code is zipped into an S3 bucket, as ``sam package`` does."""
     template = read_template(path)
     s3: Any = boto3.client("s3")
-    s3.create_bucket(Bucket=CODE_BUCKET, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
+    with suppress(s3.exceptions.BucketAlreadyOwnedByYou):  # a second stack in the same cloud
+        s3.create_bucket(Bucket=CODE_BUCKET, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
     for logical_id, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
         name = _CODE_PROPERTIES.get(resource["Type"])

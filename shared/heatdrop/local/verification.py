@@ -75,10 +75,26 @@ def _log_group(name: str) -> bool:
     return bool(boto3.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"])
 
 
+def _repository(name: str) -> Any:
+    return boto3.client("ecr").describe_repositories(repositoryNames=[name])["repositories"]
+
+
+def _alarm(name: str) -> bool:
+    return bool(boto3.client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"])
+
+
+def _budget(name: str) -> Any:
+    account = boto3.client("sts").get_caller_identity()["Account"]
+    return boto3.client("budgets").describe_budget(AccountId=account, BudgetName=name)
+
+
 _CHECKS: dict[str, Check] = {
     "AWS::Batch::ComputeEnvironment": _compute_environment,
     "AWS::Batch::JobDefinition": _job_definition,
     "AWS::Batch::JobQueue": _job_queue,
+    "AWS::Budgets::Budget": _budget,
+    "AWS::CloudWatch::Alarm": _alarm,
+    "AWS::CloudWatch::Dashboard": lambda name: boto3.client("cloudwatch").get_dashboard(DashboardName=name),
     "AWS::DynamoDB::Table": lambda name: boto3.client("dynamodb").describe_table(TableName=name),
     "AWS::EC2::InternetGateway": _ec2("describe_internet_gateways", "InternetGatewayIds"),
     "AWS::EC2::LaunchTemplate": _ec2("describe_launch_templates", "LaunchTemplateIds"),
@@ -90,6 +106,7 @@ _CHECKS: dict[str, Check] = {
     "AWS::EC2::VPC": _ec2("describe_vpcs", "VpcIds"),
     "AWS::EC2::VPCEndpoint": _ec2("describe_vpc_endpoints", "VpcEndpointIds"),
     "AWS::EC2::VPCGatewayAttachment": _attachment,
+    "AWS::ECR::Repository": _repository,
     "AWS::Events::Rule": lambda name: boto3.client("events").describe_rule(Name=_name(name)),
     "AWS::IAM::InstanceProfile": lambda name: boto3.client("iam").get_instance_profile(InstanceProfileName=name),
     "AWS::IAM::Role": lambda name: boto3.client("iam").get_role(RoleName=name),
@@ -100,6 +117,7 @@ _CHECKS: dict[str, Check] = {
     "AWS::S3::Bucket": _bucket,
     # The only statement of ours is one that moto cannot hold (see resources.py); the bucket must be there.
     "AWS::S3::BucketPolicy": lambda name: boto3.client("s3").head_bucket(Bucket=name),
+    "AWS::SNS::Subscription": lambda arn: boto3.client("sns").get_subscription_attributes(SubscriptionArn=arn),
     "AWS::SNS::Topic": lambda arn: boto3.client("sns").get_topic_attributes(TopicArn=arn),
     "AWS::SNS::TopicPolicy": _policy_of_topic,
     "AWS::SQS::Queue": lambda url: boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"]),

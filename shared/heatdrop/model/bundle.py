@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeGuard
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from heatdrop.errors import InvalidBundle
+from heatdrop.model.certificate import Certificate
 from heatdrop.preprocessing import Convention
 from heatdrop.text import first_problem
 from heatdrop.vocabulary import ModelName
@@ -40,6 +41,8 @@ class BundleDescription(BaseModel):
     digests: dict[str, str]
     training: dict[str, Any] | None = None
     """How it was trained and what it reached on validation data; None for a model packed from elsewhere."""
+    certificate: Certificate | None = None
+    """Whether its maps can be trusted; None when that was not measured."""
     source_digest: str | None = None
     """What it was built from, for the bundle that comes with Heatdrop."""
 
@@ -61,6 +64,12 @@ class Bundle(BaseModel):
     def size(self) -> tuple[int, int]:
         """(height, width) of the model's input in pixels."""
         return self.description.height, self.description.width
+
+    @property
+    def certified(self) -> str:
+        """What is known of the trustworthiness of its maps, in one line."""
+        certificate = self.description.certificate
+        return certificate.summary if certificate else "not measured"
 
     def read(self, name: str) -> bytes:
         """The bytes of one of ``FILES``, after checking them against their digest.
@@ -103,6 +112,15 @@ def open_bundle(folder: Path) -> Bundle:
     if not are_labels(labels):
         raise InvalidBundle(f"{LABELS} of bundle {folder} is no list of different names; pack it again")
     return unread.model_copy(update={"labels": tuple(labels)})
+
+
+def with_certificate(bundle: Bundle, certificate: Certificate) -> Bundle:
+    """Write a certificate into a bundle, in one step; its name and version stay what they are."""
+    description = bundle.description.model_copy(update={"certificate": certificate})
+    partial = bundle.folder / f"{DESCRIPTION}.partial"
+    partial.write_text(description.model_dump_json(indent=2))
+    partial.replace(bundle.folder / DESCRIPTION)
+    return bundle.model_copy(update={"description": description})
 
 
 def are_labels(values: object) -> TypeGuard[list[str]]:

@@ -6,17 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heatdrop import images
 from heatdrop.errors import InvalidDataset, RejectedImage
-
-LabelRule = Literal["folder", "kermany"]
-"""``folder``: the folder's name is the label. ``kermany``: as ``folder``, but PNEUMONIA is split into
-BACTERIAL and VIRAL by the file names of the chest X-ray set of Kermany, Zhang and Goldbaum."""
+from heatdrop.vocabulary import LabelRule
 
 MIN_IMAGES_PER_CLASS = 8
 MAX_UNREADABLE_SHARE = 0.01

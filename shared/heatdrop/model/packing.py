@@ -17,6 +17,7 @@ from heatdrop.errors import InvalidBundle, InvalidRequest
 from heatdrop.images import DecodedImage
 from heatdrop.model import bundle as bundles
 from heatdrop.model.bundle import Bundle, BundleDescription
+from heatdrop.model.certificate import Certificate
 from heatdrop.preprocessing import CONVENTIONS, Convention, preprocess
 from heatdrop.vocabulary import ModelName
 
@@ -32,6 +33,7 @@ def pack(
     labels: Sequence[str],
     preprocess_as: Convention,
     training: dict[str, Any] | None = None,
+    certificate: Certificate | None = None,
     source_digest: str | None = None,
 ) -> Bundle:
     """Write ``model`` as a bundle to ``folder``, replacing a bundle that is there; until then that one stays whole.
@@ -62,6 +64,7 @@ def pack(
             preprocess=preprocess_as,
             digests={file: bundles.digest((staging / file).read_bytes()) for file in bundles.FILES},
             training=training,
+            certificate=certificate,
             source_digest=source_digest,
         )
         (staging / bundles.DESCRIPTION).write_text(description.model_dump_json(indent=2))

@@ -13,6 +13,7 @@ from heatdrop.model.dataset import Dataset, Example, find_examples, load, split
 from heatdrop.model.metrics import Metrics
 from heatdrop.model.plots import plot_confusion, plot_history
 from heatdrop.model.training import EpochReport, Recipe, Stage, Trainer, judge
+from heatdrop.vocabulary import Architecture
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def plan_stages(epochs: int, image_size: int, small_first: str, transfer: bool) 
     return (*stages, Stage(size=image_size, epochs=max(1, epochs - int(transfer))))
 
 
-def available_weights(wanted: str, architecture: architectures.Architecture, listener: Listener) -> str | None:
+def available_weights(wanted: str, architecture: Architecture, listener: Listener) -> str | None:
     """What Keras is to start from: ``auto`` is ImageNet weights where they can be had, else none.
 
     Raises:
@@ -113,6 +114,7 @@ def train(
             "recipe": recipe.model_dump(mode="json"),
             "images": {"training": _counts(training), "validation": _counts(validation)},
             "epochs": [report.model_dump() for report in trainer.history],
+            "schedule_starts": trainer.schedule_starts,
             "metrics": measured,
         },
     }

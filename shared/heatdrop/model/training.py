@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from heatdrop.errors import InvalidRequest
 from heatdrop.model import architectures, augmentation, metrics
-from heatdrop.model.architectures import Architecture
-from heatdrop.model.dataset import Dataset, LabelRule
+from heatdrop.model.dataset import Dataset
+from heatdrop.vocabulary import Architecture, LabelRule
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +53,14 @@ class Recipe(BaseModel):
         return self.stages[-1].size
 
     @property
+    def plan(self) -> list[tuple[int, bool]]:
+        """For each epoch its input size, and whether the base is frozen."""
+        return [(stage.size, stage.frozen) for stage in self.stages for _ in range(stage.epochs)]
+
+    @property
     def epochs(self) -> int:
         """Epochs of all stages."""
-        return sum(stage.epochs for stage in self.stages)
+        return len(self.plan)
 
 
 class EpochReport(BaseModel):
@@ -92,6 +97,8 @@ class Trainer:
         self.steps_per_epoch = max(1, len(training) // recipe.batch_size)
         self.total_steps = self.steps_per_epoch * recipe.epochs
         self.history: list[EpochReport] = []
+        self.schedule_starts = [0]
+        """After how many epochs the learning rate was warmed up anew: 0, and where the stages still to come changed."""
         self.shifted = augmentation.shifted(validation.pixels, recipe.seed)
 
     def run(self) -> keras.Model:
@@ -167,6 +174,7 @@ class Trainer:
             "recipe": self.recipe.model_dump(),
             "data": self._data_digest(),
             "history": [r.model_dump() for r in self.history],
+            "schedule_starts": self.schedule_starts,
         }
         (self.work / "state.partial.json").write_text(json.dumps(state, indent=2))
         (self.work / "last.partial.keras").replace(self.work / "last.keras")
@@ -181,25 +189,38 @@ class Trainer:
         return digest.hexdigest()
 
     def _resume(self) -> keras.Model | None:
+        """The model as it was after the last finished epoch; None when nothing was trained yet.
+
+        Stages still to come may have changed since: the learning rate then starts anew over what is left.
+        """
         state_file = self.work / "state.json"
         if not state_file.exists():
             return None
         state = json.loads(state_file.read_text())
-        if Recipe.model_validate(state["recipe"]) != self.recipe:
+        before = Recipe.model_validate(state["recipe"])
+        self.history = [EpochReport.model_validate(report) for report in state["history"]]
+        done = len(self.history)
+        same = before.model_copy(update={"stages": self.recipe.stages}) == self.recipe
+        if not same or before.plan[:done] != self.recipe.plan[:done]:
             raise InvalidRequest(f"{self.work} holds a training with other settings; name another --out or remove it")
         if state.get("data", self._data_digest()) != self._data_digest():
             raise InvalidRequest(f"{self.work} holds a training on other images; name another --out or remove it")
-        self.history = [EpochReport.model_validate(report) for report in state["history"]]
-        logger.info("resuming after epoch %d", len(self.history))
-        model = keras.models.load_model(self.work / "last.keras")
-        # Keras does not save what is excluded from weight decay, and cannot be told once the optimizer is loaded.
+        logger.info("resuming after epoch %d", done)
+        replanned = before.stages != self.recipe.stages
+        self.schedule_starts = state.get("schedule_starts", [0]) + [done] * replanned
+        model = keras.models.load_model(self.work / "last.keras", compile=not replanned)
+        if not replanned:
+            self._restore_optimizer(model)
+        return model
+
+    def _restore_optimizer(self, model: keras.Model) -> None:
+        """Keras does not save what is excluded from weight decay, and cannot be told once the optimizer is loaded."""
         saved = model.optimizer
         optimizer = _undecayed(keras.optimizers.AdamW.from_config(saved.get_config()))
         optimizer.build(model.trainable_variables)
         for variable, value in zip(optimizer.variables, saved.variables, strict=True):
             variable.assign(value)
         self._compile(model, optimizer)
-        return model
 
     def _finish(self) -> keras.Model:
         recipe = self.recipe

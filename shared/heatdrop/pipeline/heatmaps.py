@@ -3,18 +3,19 @@
 import signal
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 from aws_lambda_powertools import Logger
 from pydantic import Field
 
+from heatdrop.bundle_location import open_bundle_at
 from heatdrop.errors import HeatdropError, InvalidBundle
 from heatdrop.explaining import Explainer
+from heatdrop.gpu import find_gpus
 from heatdrop.images import Limits
 from heatdrop.messages import Announcer
-from heatdrop.model.bundle import open_bundle
+from heatdrop.model.bundle import KERAS_MODEL
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.settings import Destinations
 from heatdrop.records import Record, Records
@@ -30,6 +31,7 @@ class HeatmapSettings(Destinations):
     bundle_uri: str
     max_bytes: Annotated[int, Field(gt=0)]
     max_pixels: Annotated[int, Field(gt=0)]
+    require_gpu: bool
 
 
 @dataclass
@@ -65,6 +67,7 @@ class HeatmapJob:
         rest is left to the retry.
 
         Raises:
+            GpuMissing: the job was promised a GPU and finds none.
             InvalidBundle: the bundle cannot be used, or is not the model that made the predictions.
         """
         signal.signal(signal.SIGTERM, self._stop)
@@ -88,7 +91,8 @@ class HeatmapJob:
         return report
 
     def _load(self, manifest: Manifest) -> Explainer:
-        bundle = open_bundle(Path(self._settings.bundle_uri))
+        gpus = find_gpus(required=self._settings.require_gpu)
+        bundle = open_bundle_at(self._settings.bundle_uri, KERAS_MODEL)
         if bundle.model != manifest.model:
             raise InvalidBundle(
                 f"the predictions are of {manifest.model.name} {manifest.model.version}, but this image holds "
@@ -96,7 +100,8 @@ class HeatmapJob:
             )
         started = time.perf_counter()
         explainer = Explainer(bundle, manifest.settings, self._limits)
-        logger.info("model loaded", seconds=round(time.perf_counter() - started, 1), images=len(manifest.images))
+        seconds = round(time.perf_counter() - started, 1)
+        logger.info("model loaded", seconds=seconds, images=len(manifest.images), gpus=gpus)
         return explainer
 
     def _explain(self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, record: Record) -> Record:

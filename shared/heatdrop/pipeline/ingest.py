@@ -1,7 +1,6 @@
 """Drops to predictions, and to one heatmap job for all of them."""
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 from aws_lambda_powertools import Logger, Metrics
@@ -12,12 +11,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
 from heatdrop import identity, images
+from heatdrop.bundle_location import open_bundle_at
 from heatdrop.classifier import Classifier
 from heatdrop.errors import RejectedImage, SourceMissing
 from heatdrop.images import Limits
 from heatdrop.jobs import JobQueue
 from heatdrop.messages import Announcer, drops_in
-from heatdrop.model.bundle import open_bundle
+from heatdrop.model.bundle import LITERT_MODEL
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.queues import each_message
 from heatdrop.pipeline.settings import Destinations
@@ -56,7 +56,7 @@ class Ingest:
             noise_level=settings.noise_level,
             estimator=settings.estimator,
         )
-        self._classifier = Classifier(open_bundle(Path(settings.bundle_uri)))
+        self._classifier = Classifier(open_bundle_at(settings.bundle_uri, LITERT_MODEL))
         self._records = Records(settings.images_table)
         self._storage = Storage(settings.results_bucket)
         self._announcer = Announcer(settings.notifications_topic)

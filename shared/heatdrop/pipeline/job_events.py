@@ -70,6 +70,7 @@ class JobEvents:
 
     def _settle_stuck(self) -> None:
         for image_id in self._records.open_since(datetime.now(UTC) - self._patience):
+            metrics.add_metric("ImagesStuck", MetricUnit.Count, 1)
             self._fail(image_id, f"no progress for {self._patience.total_seconds() / 60:.0f} minutes; drop it again")
 
     def _fail(self, image_id: str, reason: str) -> None:

@@ -1,0 +1,155 @@
+"""What tests do in the deployed cloud: drop, call a handler with the event, read what came of it."""
+
+import copy
+import importlib.util
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+from urllib.parse import quote_plus
+
+import boto3
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+from moto.batch.models import Job
+
+from heatdrop.identity import image_id
+from heatdrop.local.cloud import TEMPLATE
+from heatdrop.local.deployment import DeployedFunction, Deployment
+from heatdrop.local.subscription import Subscription
+from heatdrop.messages import Notification
+from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
+from heatdrop.records import Record, Records
+from heatdrop.storage import Manifest, Storage
+from heatdrop.vocabulary import Drop
+
+EVENTS = TEMPLATE.parent / "events"
+Event = dict[str, Any]
+
+
+def sample_event(name: str) -> Event:
+    """One of the sample events that the repository holds."""
+    event: Event = json.loads((EVENTS / f"{name}.json").read_text())
+    return event
+
+
+@dataclass
+class Context:
+    """The context object that Lambda gives a handler."""
+
+    remaining_ms: int = 120_000
+    function_name: str = "test"
+    memory_limit_in_mb: int = 2048
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:test"
+    aws_request_id: str = "00000000-0000-4000-8000-000000000000"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.remaining_ms
+
+
+def load_handler(function: DeployedFunction) -> Callable[[Event, Context], Any]:
+    """Import the handler of a deployed function, with its deployed environment."""
+    module_name, name = function.handler.split(".")
+    path = function.code / f"{module_name}.py"
+    spec = importlib.util.spec_from_file_location(f"deployed_{function.code.name}", path)
+    module = importlib.util.module_from_spec(spec)
+    with mock.patch.dict(os.environ, function.environment):
+        spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+@dataclass
+class Cloud:
+    """What the tests do in the deployed cloud."""
+
+    deployment: Deployment
+    jobs: list[Job]
+    subscription: Subscription
+    handlers: dict[str, Callable[[Event, Context], Any]]
+    job_environment: dict[str, str]
+    records: Records
+    storage: Storage
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _unread: list[Notification] = field(default_factory=list)
+
+    @property
+    def input_bucket(self) -> str:
+        return self.deployment.outputs["InputBucket"]
+
+    def put(self, data: bytes, key: str | None = None) -> Drop:
+        """Upload an image, under a key of its own unless one is given."""
+        key = key or f"drops/{next(self._numbers)}.bin"
+        answer = boto3.client("s3").put_object(Bucket=self.input_bucket, Key=key, Body=data)
+        etag = answer["ETag"].strip('"')
+        return Drop(bucket=self.input_bucket, key=key, version_id=answer["VersionId"], etag=etag, size=len(data))
+
+    def drop_event(self, *drops: Drop, sample: str = "inference-drop") -> Event:
+        """The SQS event that tells of drops, one message each."""
+        event = sample_event(sample)
+        (template,) = event["Records"]
+        event["Records"] = []
+        for number, drop in enumerate(drops):
+            message = copy.deepcopy(template)
+            body = json.loads(message["body"])
+            described = body["Records"][0]["s3"]
+            described["bucket"]["name"] = drop.bucket
+            described["object"] |= {
+                "key": quote_plus(drop.key),
+                "versionId": drop.version_id,
+                "eTag": drop.etag,
+                "size": drop.size,
+            }
+            event["Records"].append(message | {"messageId": f"message-{number}", "body": json.dumps(body)})
+        return event
+
+    def infer(self, *drops: Drop, context: Context | None = None) -> list[str]:
+        """Call the inference handler with drops; returns the ids of the messages that are to come back."""
+        answer = self.handlers["inference"](self.drop_event(*drops), context or Context())
+        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+    def record(self, drop: Drop) -> Record | None:
+        """The record of a drop."""
+        return self.records.get(image_id(drop))
+
+    def manifest_keys(self) -> list[str]:
+        """The manifests of the jobs submitted so far, in order."""
+        return [job.parameters["manifest"] for job in self.jobs]
+
+    def manifest(self, drop: Drop) -> tuple[str, Manifest]:
+        """The manifest that holds a drop, with its key."""
+        for key in self.manifest_keys():
+            manifest = self.storage.get_manifest(key)
+            if image_id(drop) in {entry.image_id for entry in manifest.images}:
+                return key, manifest
+        raise AssertionError(f"no job was submitted for {drop.key}")
+
+    def heatmap_job(self) -> HeatmapJob:
+        """The heatmap job with the environment of its deployed definition."""
+        with mock.patch.dict(os.environ, self.job_environment):
+            return HeatmapJob(HeatmapSettings())
+
+    def news(self, *drops: Drop) -> list[Notification]:
+        """What subscribers were told of these drops since they were last asked."""
+        names = {image_id(drop) for drop in drops}
+        self._unread += self.subscription.pending()
+        told = [notification for notification in self._unread if notification.image_id in names]
+        self._unread = [notification for notification in self._unread if notification.image_id not in names]
+        return told
+
+
+@contextmanager
+def throttled(operation: str) -> Iterator[None]:
+    """Let AWS answer every call of one operation, such as ``SubmitJob``, with a throttle."""
+    call = BaseClient._make_api_call
+
+    def refuse(self: BaseClient, operation_name: str, parameters: dict[str, Any]) -> Any:
+        if operation_name == operation:
+            raise ClientError({"Error": {"Code": "TooManyRequestsException", "Message": "slow down"}}, operation)
+        return call(self, operation_name, parameters)
+
+    with mock.patch.object(BaseClient, "_make_api_call", refuse):
+        yield

@@ -1,0 +1,56 @@
+"""The real template deployed into moto, and the real handlers loaded in this process.
+
+Nothing moves by itself here: a test drops, makes the event from the samples in ``events/``, and calls the handler.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.batch.models import Job
+from tests.integration.cloud import Cloud, load_handler
+
+from heatdrop.local.aws import LocalAws
+from heatdrop.local.cloud import TEMPLATE
+from heatdrop.local.deployment import deploy
+from heatdrop.local.subscription import Subscription
+from heatdrop.model.bundle import Bundle
+from heatdrop.records import Records
+from heatdrop.storage import Storage
+
+
+@pytest.fixture(scope="session")
+def jobs() -> list[Job]:
+    """The jobs that were submitted so far."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def local_aws(jobs: list[Job]) -> Iterator[LocalAws]:
+    """The cloud that everything is deployed into."""
+    with LocalAws(jobs.append) as aws:
+        yield aws
+
+
+@pytest.fixture(scope="session")
+def cloud(small_bundle: Bundle, local_aws: LocalAws, jobs: list[Job]) -> Cloud:
+    """The deployed template with the small model; two noisy samples are enough here."""
+    parameters = {"BundleUri": str(small_bundle.folder), "Samples": "2", "MaxBytes": "20000000", "UseGpu": "false"}
+    deployment = deploy(TEMPLATE, parameters)
+    (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
+    return Cloud(
+        deployment,
+        jobs,
+        Subscription(deployment.outputs["NotificationsTopic"]),
+        {function.code.name: load_handler(function) for function in deployment.functions},
+        {variable["name"]: variable["value"] for variable in definition["containerProperties"]["environment"]},
+        Records(deployment.outputs["ImagesTable"]),
+        Storage(deployment.outputs["ResultsBucket"]),
+    )
+
+
+@pytest.fixture(scope="session")
+def chest(chest_jpeg: Path) -> bytes:
+    """A real chest radiograph as a JPEG."""
+    return chest_jpeg.read_bytes()

@@ -1,0 +1,74 @@
+"""A bundle in S3: fetched at start, checked like one that is baked in, used by both containers."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import boto3
+import pytest
+from tests.integration.cloud import Cloud, Context
+
+from heatdrop.bundle_location import open_bundle_at
+from heatdrop.errors import InvalidBundle
+from heatdrop.model.bundle import KERAS_MODEL, LITERT_MODEL, Bundle
+from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
+from heatdrop.pipeline.ingest import InferenceSettings, Ingest
+from heatdrop.vocabulary import State
+
+BUCKET = "models"
+
+
+@pytest.fixture(scope="module")
+def uri(cloud: Cloud, small_bundle: Bundle) -> str:
+    """The small bundle, uploaded."""
+    upload(small_bundle.folder, "chest/1")
+    return f"s3://{BUCKET}/chest/1"
+
+
+@pytest.fixture(autouse=True)
+def temporary_files(tmp_path: Path) -> Iterator[None]:
+    with mock.patch("tempfile.tempdir", str(tmp_path)):
+        yield
+
+
+def upload(folder: Path, prefix: str) -> None:
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
+    for file in folder.iterdir():
+        s3.put_object(Bucket=BUCKET, Key=f"{prefix}/{file.name}", Body=file.read_bytes())
+
+
+@pytest.mark.parametrize(("wanted", "other"), [(LITERT_MODEL, KERAS_MODEL), (KERAS_MODEL, LITERT_MODEL)])
+def test_only_the_model_that_is_used_is_fetched(uri: str, small_bundle: Bundle, wanted: str, other: str) -> None:
+    bundle = open_bundle_at(uri, wanted)
+    assert bundle.model == small_bundle.model
+    assert bundle.read(wanted) == small_bundle.read(wanted)
+    assert not (bundle.folder / other).exists()
+
+
+def test_drop_is_classified_and_explained_with_a_bundle_from_s3(cloud: Cloud, chest: bytes, uri: str) -> None:
+    (function,) = (f for f in cloud.deployment.functions if f.code.name == "inference")
+    drop = cloud.put(chest)
+    with mock.patch.dict(os.environ, function.environment | {"BUNDLE_URI": uri}):
+        Ingest(InferenceSettings()).handle(cloud.drop_event(drop), Context())
+    assert cloud.record(drop).state is State.CLASSIFIED
+    with mock.patch.dict(os.environ, cloud.job_environment | {"BUNDLE_URI": uri}):
+        HeatmapJob(HeatmapSettings()).run(cloud.manifest(drop)[0])
+    assert cloud.record(drop).state is State.EXPLAINED
+
+
+def test_model_that_was_changed_after_packing_is_refused(uri: str) -> None:
+    s3 = boto3.client("s3")
+    original = s3.get_object(Bucket=BUCKET, Key=f"chest/1/{LITERT_MODEL}")["Body"].read()
+    s3.put_object(Bucket=BUCKET, Key=f"chest/1/{LITERT_MODEL}", Body=original + b"more")
+    try:
+        with pytest.raises(InvalidBundle, match="not the file that was packed"):
+            open_bundle_at(uri, LITERT_MODEL).read(LITERT_MODEL)
+    finally:
+        s3.put_object(Bucket=BUCKET, Key=f"chest/1/{LITERT_MODEL}", Body=original)
+
+
+def test_bundle_that_is_not_there_is_named(uri: str) -> None:
+    with pytest.raises(InvalidBundle, match=r"s3://models/nothing/labels\.json cannot be fetched"):
+        open_bundle_at(f"s3://{BUCKET}/nothing", LITERT_MODEL)

@@ -1,0 +1,112 @@
+"""Nothing waits, dies or fails unseen."""
+
+import pytest
+from tests.template.cloud_template import (
+    as_list,
+    default,
+    largest,
+    one,
+    queue_sources,
+    referenced,
+    resources,
+    template,
+)
+
+QUEUES = sorted(resources("AWS::SQS::Queue"))
+DEAD_LETTERS = {
+    one(queue["Properties"]["RedrivePolicy"]["deadLetterTargetArn"])
+    for queue in resources("AWS::SQS::Queue").values()
+    if "RedrivePolicy" in queue["Properties"]
+}
+ALARMS = resources("AWS::CloudWatch::Alarm")
+
+
+def alarms_of(logical_id: str, *metrics: str) -> list[str]:
+    """The alarms on some metrics of a resource."""
+    return [
+        name
+        for name, alarm in ALARMS.items()
+        if logical_id in referenced(alarm["Properties"]["Dimensions"]) and alarm["Properties"]["MetricName"] in metrics
+    ]
+
+
+@pytest.mark.parametrize("source", list(queue_sources()), ids=lambda source: f"{source[2]} to {source[0]}")
+def test_message_stays_hidden_for_six_timeouts_and_the_window(source: tuple) -> None:
+    function, event, queue = source
+    own = resources("AWS::Serverless::Function")[function]["Properties"]
+    timeout = own.get("Timeout", template()["Globals"]["Function"]["Timeout"])
+    hidden = resources("AWS::SQS::Queue")[queue]["Properties"]["VisibilityTimeout"]
+    assert hidden >= 6 * timeout + largest(event["MaximumBatchingWindowInSeconds"])
+
+
+@pytest.mark.parametrize("source", list(queue_sources()), ids=lambda source: f"{source[2]} to {source[0]}")
+def test_function_returns_single_messages_and_its_concurrency_is_limited(source: tuple) -> None:
+    _, event, _ = source
+    assert event["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert int(default(event["ScalingConfig"]["MaximumConcurrency"])) >= 2
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_queue_has_dead_letters_after_five_attempts_or_holds_them(queue: str) -> None:
+    properties = resources("AWS::SQS::Queue")[queue]["Properties"]
+    assert queue in DEAD_LETTERS or properties["RedrivePolicy"]["maxReceiveCount"] >= 5
+    assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+@pytest.mark.parametrize("queue", sorted(DEAD_LETTERS))
+def test_dead_letters_raise_an_alarm_at_the_first(queue: str) -> None:
+    fed = {name for _, _, name in queue_sources()}
+    # A function empties it at once, so lying there cannot be relied upon.
+    metric = "NumberOfMessagesReceived" if queue in fed else "ApproximateNumberOfMessagesVisible"
+    (alarm,) = alarms_of(queue, metric)
+    properties = ALARMS[alarm]["Properties"]
+    assert (properties["Threshold"], properties["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+
+
+@pytest.mark.parametrize("queue", sorted({queue for _, _, queue in queue_sources()}))
+def test_queue_that_is_not_emptied_raises_an_alarm(queue: str) -> None:
+    assert alarms_of(queue, "ApproximateAgeOfOldestMessage")
+
+
+@pytest.mark.parametrize("function", sorted(resources("AWS::Serverless::Function")))
+def test_function_that_fails_raises_an_alarm(function: str) -> None:
+    assert alarms_of(function, "Errors")
+
+
+def test_failed_jobs_and_stuck_images_raise_an_alarm() -> None:
+    (rule,) = (
+        name
+        for name, rule in resources("AWS::Events::Rule").items()
+        if rule["Properties"].get("EventPattern", {}).get("source") == ["aws.batch"]
+    )
+    assert alarms_of(rule, "TriggeredRules")
+    (stuck,) = (alarm["Properties"] for alarm in ALARMS.values() if alarm["Properties"]["MetricName"] == "ImagesStuck")
+    variables = template()["Globals"]["Function"]["Environment"]["Variables"]
+    assert stuck["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"]
+    assert stuck["Dimensions"] == [{"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}]
+
+
+@pytest.mark.parametrize("alarm", sorted(ALARMS))
+def test_alarm_is_told_to_the_alarm_topic_and_says_what_is_wrong(alarm: str) -> None:
+    properties = ALARMS[alarm]["Properties"]
+    assert [one(action) for action in as_list(properties["AlarmActions"])] == ["AlarmTopic"]
+    assert properties["TreatMissingData"] == "notBreaching"
+    assert len(properties["AlarmDescription"].split()) >= 6
+
+
+def test_lone_drop_waits_no_longer_than_the_window_and_a_batch_has_a_size() -> None:
+    (event,) = (event for function, event, _ in queue_sources() if function == "InferenceFunction")
+    assert event["MaximumBatchingWindowInSeconds"] == {"Ref": "BatchingWindowSeconds"}
+    assert event["BatchSize"] == {"Ref": "ImagesPerJob"}
+
+
+@pytest.mark.parametrize("group", sorted(resources("AWS::Logs::LogGroup")))
+def test_log_has_an_end(group: str) -> None:
+    properties = resources("AWS::Logs::LogGroup")[group]["Properties"]
+    assert int(default(properties["RetentionInDays"])) > 0
+
+
+@pytest.mark.parametrize("function", sorted(resources("AWS::Serverless::Function")))
+def test_function_writes_into_a_log_of_the_stack(function: str) -> None:
+    group = one(resources("AWS::Serverless::Function")[function]["Properties"]["LoggingConfig"]["LogGroup"])
+    assert group in resources("AWS::Logs::LogGroup")

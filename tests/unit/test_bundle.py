@@ -130,7 +130,7 @@ def test_a_size_that_is_not_the_models_is_refused(bundle_copy: Path) -> None:
 
 
 def test_fields_of_later_versions_are_ignored(bundle_copy: Path, small_bundle: Bundle) -> None:
-    change_description(bundle_copy, lambda content: content.update(certificate={"by": "later"}))
+    change_description(bundle_copy, lambda content: content.update(later={"by": "then"}))
     assert open_bundle(bundle_copy).description == small_bundle.description
 
 

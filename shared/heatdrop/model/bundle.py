@@ -26,6 +26,8 @@ DESCRIPTION = "bundle.json"
 LABELS = "labels.json"
 LITERT_MODEL = "model.tflite"
 KERAS_MODEL = "model.keras"
+PARTIAL = "bundle.json.partial"
+"""A description that is being replaced."""
 FILES = (LABELS, LITERT_MODEL, KERAS_MODEL)
 
 
@@ -117,7 +119,7 @@ def open_bundle(folder: Path) -> Bundle:
 def with_certificate(bundle: Bundle, certificate: Certificate) -> Bundle:
     """Write a certificate into a bundle, in one step; its name and version stay what they are."""
     description = bundle.description.model_copy(update={"certificate": certificate})
-    partial = bundle.folder / f"{DESCRIPTION}.partial"
+    partial = bundle.folder / PARTIAL
     partial.write_text(description.model_dump_json(indent=2))
     partial.replace(bundle.folder / DESCRIPTION)
     return bundle.model_copy(update={"description": description})

@@ -82,7 +82,8 @@ def check_free(folder: Path) -> None:
         InvalidRequest: there is something else.
     """
     if folder.is_dir():
-        others = sorted({path.name for path in folder.iterdir()} - {*bundles.FILES, bundles.DESCRIPTION, bundles.PARTIAL})
+        parts = {*bundles.FILES, bundles.DESCRIPTION, bundles.PARTIAL}
+        others = sorted({path.name for path in folder.iterdir()} - parts)
         if others:
             raise InvalidRequest(f"{folder} holds {others[0]}, which is no part of a bundle; name another folder")
         if folder.resolve() == Path.cwd():

@@ -134,7 +134,8 @@ class RunningSums:
 
     def _total(self, power: Power) -> Array:
         parts = [sums[power] for sums in (self._sums, self._open) if power in sums]
-        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        total: Array = sum(parts[1:], start=parts[0])
+        return total
 
     def _saving(self, power: Power | None, variance: Array) -> Array:
         """The variance of the mean as the blocks tell it, over ``variance``, the one of as many independent samples."""

@@ -4,11 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
+
 from heatdrop.errors import InvalidRequest
 from heatdrop.saliency import SmoothGrad, smoothgrad
 from heatdrop.saliency.statistics import RunningSums, powers_needed
 from heatdrop.vocabulary import ESTIMATORS
-from keras import layers
 
 RANDOM = np.random.default_rng(1)
 IMAGES = RANDOM.standard_normal((2, 12, 10, 3)).astype(np.float32)

@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
+
 from heatdrop.saliency import SmoothGrad, acceleration, smoothgrad
 from heatdrop.saliency.acceleration import Acceleration, accepted
 from heatdrop.saliency.batches import CHECK_EVERY, plan
-from keras import layers
 
 IMAGES = np.random.default_rng(4).standard_normal((3, 10, 10, 3)).astype(np.float32)
 

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
+
 from heatdrop.saliency.network import read_network
 from heatdrop.saliency.operations import Affine, AveragePool, Convolution, Opaque
 from heatdrop.saliency.rewriting import simplify
-from keras import layers
 
 RANDOM = np.random.default_rng(5)
 
@@ -16,7 +17,7 @@ def with_uneven_normalisation(model):
     """Give every normalisation statistics, negative scales and a scale of zero."""
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            gamma, beta, mean, variance = layer.get_weights()
+            gamma, beta, _, variance = layer.get_weights()
             gamma = RANDOM.normal(0.5, 1, gamma.shape)
             gamma[0] = 0
             uneven = RANDOM.normal(0, 0.5, (2, *beta.shape))

@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from heatdrop.saliency import SmoothGrad, smoothgrad
-from heatdrop.saliency.noise import SAMPLINGS, STRATA, image_key, standard_normals
 from keras import layers
 from scipy import stats
+
+from heatdrop.saliency import SmoothGrad, smoothgrad
+from heatdrop.saliency.noise import SAMPLINGS, STRATA, image_key, standard_normals
 
 SHAPE = (9, 8, 3)
 

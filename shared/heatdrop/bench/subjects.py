@@ -62,7 +62,8 @@ def prepare(architecture: str, size: int, bundle: Path | None, count: int, folde
         model, name = fixed_model(architecture, size), f"{architecture} {size} px, fixed random weights"
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / "model.keras", include_optimizer=False)
-    np.savez(folder / "weights.npz", **layer_weights(model))
+    weights: dict[str, Any] = layer_weights(model)
+    np.savez(folder / "weights.npz", **weights)
     batch = radiographs(tuple(model.input_shape[1:3]), count, convention)
     np.save(folder / "images.npy", batch)
     return Subject(name, folder, batch, max(model.output_shape[-1], 2))

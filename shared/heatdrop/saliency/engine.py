@@ -130,6 +130,12 @@ class SmoothGrad:
             self._graphs[key] = tf.function(compute, autograph=False, jit_compile=Acceleration.XLA in used or None)
         return self._graphs[key]
 
+    def graph_of(self, wanted: Pass) -> Any:
+        """The TensorFlow graph that was compiled last for ``wanted``, to look at."""
+        used = self._used or frozenset()
+        compiled: Any = self._graph(wanted, used)
+        return compiled._list_all_concrete_functions()[-1].graph
+
     def _score_function(self, score: Score, dtype: Any) -> Function:
         if (score, dtype) not in self._scores:
             self._scores[score, dtype] = self.head.build(score, dtype)

@@ -134,7 +134,7 @@ class RunningSums:
 
     def _total(self, power: Power) -> Array:
         parts = [sums[power] for sums in (self._sums, self._open) if power in sums]
-        total: Array = sum(parts[1:], start=parts[0])
+        total: Array = np.sum(parts, axis=0)
         return total
 
     def _saving(self, power: Power | None, variance: Array) -> Array:

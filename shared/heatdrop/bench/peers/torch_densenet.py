@@ -12,7 +12,7 @@ _EPSILON = 1.001e-5
 _STANDARDISE_EPSILON = 1e-4
 
 
-class DenseNet(torch.nn.Module):
+class DenseNet(torch.nn.Module):  # type: ignore[misc]
     """(B, 3, H, W) to logits (B, classes)."""
 
     def __init__(self, weights: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The commands ``run``, ``classify``, ``explain`` and ``train``; ``bundle`` is in ``bundles.py``."""
+"""The commands ``run``, ``classify``, ``explain`` and ``train``; each group of commands has a module of its own."""
 
 import sys
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ import typer
 
 from heatdrop import direct
 from heatdrop.artefacts import OutputFolder
-from heatdrop.cli import bundles, console
+from heatdrop.cli import bench, bundles, console
 from heatdrop.errors import InvalidRequest
 from heatdrop.images import Limits
 from heatdrop.inputs import find_files
@@ -152,3 +152,4 @@ def _answer(results: Iterable[Result], as_json: bool, output: Path | None = None
 
 
 app.add_typer(bundles.app, name="bundle")
+app.add_typer(bench.app, name="bench")

@@ -1,0 +1,1 @@
+"""Measurements of one's own machine; every figure of the documents comes from one of these."""

@@ -10,7 +10,7 @@ from heatdrop.bench.cold_start import BenchFailed, cold_start
 from heatdrop.model.bundle import LITERT_MODEL, Bundle, open_bundle
 
 # What importing the inference function loads. A cold start pays for every module: raise it only with a reason.
-MODULE_BUDGET = 1200
+MODULE_BUDGET = 800
 
 
 def test_both_engines_predict_the_same_from_processes_of_their_own(small_bundle: Bundle, chest_jpeg: Path) -> None:

@@ -55,10 +55,8 @@ def test_inference_ignores_the_test_event_of_s3(call: Call) -> None:
 
 def run_job(image: str, cloud: Cloud, job: Job, environment: dict[str, str]) -> Any:
     """What Batch does: the deployed command with the job's parameters, in the deployed environment."""
-    command = [
-        job.parameters["manifest"] if word == "Ref::manifest" else word for word in job.container_overrides or []
-    ]
-    command = command or ["python", "job.py", "--manifest", job.parameters["manifest"]]
+    command = job.describe()["container"]["command"]
+    command = [job.parameters["manifest"] if word == "Ref::manifest" else word for word in command]
     return run_in(image, *command, env=cloud.job_environment | environment)
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,9 @@ def compressed_mb(image: str) -> float:
 
 
 def sam(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Call the SAM CLI without anybody's credentials, with Lambda's Python first on its path."""
-    uv = [sys.executable, "-m", "uv"]
-    python = subprocess.run([*uv, "python", "find", "3.12"], capture_output=True, text=True, check=True).stdout.strip()
+    """Call the SAM CLI without anybody's credentials."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    environment |= {"SAM_CLI_TELEMETRY": "0", "PATH": f"{Path(python).resolve().parent}:{os.environ['PATH']}"}
+    environment["SAM_CLI_TELEMETRY"] = "0"
     if docker("image", "inspect", LAMBDA_BASE, check=False).returncode == 0:
         arguments = (*arguments, "--skip-pull-image")
     done = subprocess.run([str(SAM), *arguments], capture_output=True, text=True, env=environment, cwd=ROOT)

@@ -50,9 +50,9 @@ lint: $(VENV)/ready $(TOOLS)/checkov/ready $(TOOLS)/sam/ready
 	SAM_CLI_TELEMETRY=0 $(TOOLS)/sam/bin/sam validate --lint --region eu-west-1
 	$(TOOLS)/checkov/bin/checkov --file template.yaml --framework cloudformation --skip-download --quiet --compact
 
-# Needs a Docker engine. BASE_IMAGE replaces the public base image of the heatmap container.
+# Needs a Docker engine. HEATMAPS_BASE_IMAGE replaces the public base image of the heatmap container.
 test-containers: setup $(TOOLS)/sam/ready
-	$(BIN)/pytest tests/containers
+	$(BIN)/pytest -m containers tests/containers
 
 unit: setup
 	$(BIN)/pytest

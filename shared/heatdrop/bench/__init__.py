@@ -1,1 +1,1 @@
-"""SmoothGrad measured beside the other libraries that offer it, in one interleaved run on one machine."""
+"""Measurements of one's own machine; every figure of the documents comes from one of these."""

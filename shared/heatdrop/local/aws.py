@@ -38,10 +38,13 @@ _FOREIGN = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONFI
 
 
 class LocalAws:
-    """A cloud that lasts as long as the ``with`` block. ``on_job`` is called with every Batch job submitted."""
+    """A cloud that lasts as long as the ``with`` block. ``on_job`` is called with every Batch job submitted.
 
-    def __init__(self, on_job: Callable[[Job], None]) -> None:
-        self._on_job = on_job
+    It listens on this machine alone; containers need ``address`` to be that of their bridge.
+    """
+
+    def __init__(self, on_job: Callable[[Job], None], address: str = "127.0.0.1") -> None:
+        self._on_job, self._address = on_job, address
         self._stack = ExitStack()
         self.endpoint = ""
 
@@ -54,7 +57,7 @@ class LocalAws:
             self._stack.enter_context(patch)
         resources.install()
         self._stack.enter_context(mock_aws(config={"lambda": {"use_docker": False}, "batch": {"use_docker": False}}))
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server = ThreadedMotoServer(ip_address=self._address, port=0, verbose=False)
         server.start()
         self._stack.callback(server.stop)
         host, port = server.get_host_and_port()

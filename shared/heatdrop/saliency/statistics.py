@@ -144,4 +144,5 @@ class RunningSums:
             return np.ones_like(independent)
         scatter = self._squares[power] - np.square(self._sums[power]).sum(axis=(1, 2, 3)) / self._blocks
         of_mean = np.maximum(scatter, 0) / (self._blocks - 1) / (self._block * self.count)
-        return np.divide(of_mean, independent, out=np.ones_like(independent), where=independent > 0)
+        saving: Array = np.divide(of_mean, independent, out=np.ones_like(independent), where=independent > 0)
+        return saving

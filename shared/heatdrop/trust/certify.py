@@ -63,7 +63,7 @@ def certify(
     model = load_keras(bundle)
     engine = SmoothGrad(model)
     inputs = preprocess(data.pixels, bundle.description.preprocess)
-    scores = engine.probabilities(inputs)
+    scores = engine.predict(inputs)
     subject = _Subject(data, inputs, scores.argmax(1))
     seed = settings.seed
 
@@ -141,7 +141,7 @@ def _scorers(engine: SmoothGrad, bundle: Bundle, subject: _Subject, progress: Pr
     def scorer(index: int) -> Score:
         def score(pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
             progress("insertion and deletion", index + 1, len(subject.data))
-            probabilities = engine.probabilities(preprocess(np.stack(pixels), bundle.description.preprocess))
+            probabilities = engine.predict(preprocess(np.stack(pixels), bundle.description.preprocess))
             return np.asarray(probabilities[:, subject.classes[index]])
 
         return score

@@ -1,0 +1,93 @@
+"""``heatdrop cost``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from heatdrop.cli import console
+from heatdrop.cost import prices
+from heatdrop.cost.costs import Setup, Timings, measured_timings, per_thousand, stored_mb
+from heatdrop.cost.flow import Day, Limits, simulate
+from heatdrop.errors import InvalidRequest
+
+_DAYS = {"day": 1.0, "week": 7.0, "month": 365 / 12}
+
+
+def cost(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS.jsonl", help="A results.jsonl whose times are taken.")],
+    images: Annotated[float, typer.Option(min=1, help="How many images, like 1e6.")] = 1e6,
+    per: Annotated[str, typer.Option(help="day, week or month.")] = "day",
+    compute: Annotated[str, typer.Option(help=f"One of {', '.join(prices.COMPUTE)}.")] = "g4dn.xlarge",
+    explain_seconds: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds an image takes on that compute, where you measured it.")
+    ] = None,
+    job_start: Annotated[float, typer.Option(min=0, help="Seconds before a job's first image.")] = 30.0,
+    spot_discount: Annotated[float, typer.Option(min=0, max=0.95, help="What Spot takes off, like 0.6.")] = 0.0,
+    gpus: Annotated[int, typer.Option(min=1, help="Jobs that run at once.")] = Limits.gpus,
+    concurrency: Annotated[int, typer.Option(min=2, help="InferenceConcurrency.")] = Limits.inference_concurrency,
+    plot: Annotated[Path | None, typer.Option(help="Also draw where the flow is full, as a PNG.")] = None,
+) -> None:
+    """Compute what images cost, and where the flow is full, from the times of a run and list prices.
+
+    Example: heatdrop cost out/results.jsonl --images 1e6 --per day --compute g4dn.xlarge --explain-seconds 0.4
+    """
+    if per not in _DAYS:
+        raise InvalidRequest(f"per is {per!r}; choose one of {', '.join(_DAYS)}")
+    if compute not in prices.COMPUTE:
+        raise InvalidRequest(f"compute is {compute!r}; choose one of {', '.join(prices.COMPUTE)}")
+    timings, stored = _measured(results, explain_seconds)
+    setup = Setup(job_start=job_start, spot_discount=spot_discount, stored_mb=stored)
+    limits = Limits(gpus=gpus, inference_concurrency=concurrency)
+    daily = images / _DAYS[per]
+    _show_costs(per_thousand(timings, setup, compute), images, per)
+    _show_flow(simulate(daily, timings, setup, limits), daily)
+    console.answers.print(
+        f"Measured: {timings.infer:.3f} s inference and {stored:.1f} MB of results an image; {timings.origin}.\n"
+        f"List prices: {prices.REGION}, {prices.AS_OF}, without free tiers, data transfer and logs. "
+        f"Assumed: {job_start:.0f} s before a job's first image, Spot {spot_discount:.0%} off.",
+        style="dim",
+    )
+    if plot is not None:
+        from heatdrop.cost.plot import plot_flow
+
+        plot_flow(timings, setup, limits, plot)
+        console.messages.print(f"drawn: {plot}", markup=False)
+
+
+def _measured(results: Path, explain_seconds: float | None) -> tuple[Timings, float]:
+    try:
+        records = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+        measured = measured_timings(records, str(results))
+        stored = stored_mb(records, results.parent)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidRequest(f"{results} is no results.jsonl of a run: {error}") from error
+    if explain_seconds is None:
+        origin = f"{measured.explain:.2f} s for its heatmaps, on the machine that wrote {results}"
+        return Timings(measured.infer, measured.explain, origin), stored
+    origin = f"{explain_seconds:.2f} s for its heatmaps is what you gave"
+    return Timings(measured.infer, explain_seconds, origin), stored
+
+
+def _show_costs(thousand: dict[str, float], images: float, per: str) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("service")
+    table.add_column("$ per 1,000 images", justify="right")
+    table.add_column(f"$ per {per}", justify="right")
+    for service, dollars in [*thousand.items(), ("together", sum(thousand.values()))]:
+        table.add_row(service, f"{dollars:.4f}", f"{dollars * images / 1000:,.2f}")
+    console.answers.print(table)
+
+
+def _show_flow(day: Day, daily: float) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"limit, at {daily:,.0f} images a day")
+    table.add_column("in use", justify="right")
+    for name, share in day.utilisation.items():
+        table.add_row(name, f"{share:.1%}")
+    console.answers.print(table)
+    waiting = day.waiting_for_inference[-1] + day.waiting_for_heatmap[-1]
+    verdict = f"{waiting:,.0f} images are left at the end of the day" if waiting >= 1 else "nothing is left waiting"
+    console.answers.print(f"First to be full: {day.bottleneck}; {verdict}.")

@@ -1,0 +1,83 @@
+"""Dollars for a thousand images: what each service is asked for one image, times what it takes for that."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from heatdrop.cost import prices
+from heatdrop.errors import InvalidRequest
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds an image takes at each step. ``origin`` says where the figures come from."""
+
+    infer: float
+    """Fetch, decode and predict, in the inference function."""
+    explain: float
+    """Explain, render and store, on the compute of the heatmap job."""
+    origin: str
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The parameters of the deployed template that costs depend on, by their defaults."""
+
+    lambda_gb: float = 2.0
+    images_per_job: int = 50
+    top: int = 3
+    job_start: float = 30.0
+    """Seconds of compute that a job takes before its first image: container start and model."""
+    spot_discount: float = 0.0
+    stored_mb: float = 1.0
+    """Heatmaps and raw maps of an image, together."""
+
+
+def measured_timings(records: Iterable[Mapping[str, Any]], origin: str) -> Timings:
+    """The median times of the explained images in a ``results.jsonl``.
+
+    Raises:
+        InvalidRequest: it holds none.
+    """
+    timed = [record["timings_ms"] for record in records if record["state"] == "EXPLAINED"]
+    if not timed:
+        raise InvalidRequest(f"{origin} holds no explained image to take times from")
+
+    def seconds(*steps: str) -> float:
+        return float(median(sum(times.get(step, 0.0) for step in steps) for times in timed)) / 1000
+
+    return Timings(seconds("fetch", "decode", "predict"), seconds("explain", "render", "store"), origin)
+
+
+def stored_mb(records: Iterable[Mapping[str, Any]], folder: Path) -> float:
+    """The median size of an image's artefacts, in MB, of those that lie in ``folder``."""
+    names = ("overlay", "figure", "maps")
+    sizes = [
+        sum((folder / heatmap[name]).stat().st_size for heatmap in record["heatmaps"] for name in names)
+        for record in records
+        if record["state"] == "EXPLAINED"
+    ]
+    return float(median(sizes)) / 1e6
+
+
+def per_thousand(timings: Timings, setup: Setup, compute: str) -> dict[str, float]:
+    """Dollars a thousand images, by service; storage is for one month."""
+    batch = setup.images_per_job
+    # Puts: the drop, three artefacts a class, its share of the manifest. Gets: the drop twice, the manifest.
+    puts, gets = 1 + 3 * setup.top + 1 / batch, 2 + 1 / batch
+    # Writes: received, classified, announced, submitted, explained, announced; the open-images index follows four.
+    writes, reads = 6 + 4, 1
+    explain = timings.explain + setup.job_start / batch
+    image = {
+        "Lambda": timings.infer * setup.lambda_gb * prices.LAMBDA_GB_SECOND + prices.LAMBDA_REQUEST / batch,
+        f"Batch ({compute})": explain * prices.compute_hour(compute) / 3600 * (1 - setup.spot_discount),
+        "S3 requests": puts * prices.S3_PUT + gets * prices.S3_GET,
+        "S3 storage": setup.stored_mb / 1000 * prices.S3_GB_MONTH,
+        "DynamoDB": writes * prices.DYNAMODB_WRITE_UNIT + reads * prices.DYNAMODB_READ_UNIT,
+        # Sent by S3, received and deleted by Lambda in tens.
+        "SQS": (1 + 2 / 10) * prices.SQS_REQUEST,
+        "SNS": 2 * prices.SNS_PUBLISH,
+    }
+    return {service: 1000 * dollars for service, dollars in image.items()}

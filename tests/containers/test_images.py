@@ -1,0 +1,58 @@
+"""What the built images hold, and what they do not."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.containers.engine import compressed_mb, run_in
+
+pytestmark = pytest.mark.containers
+
+INFERENCE = "inferencefunction:latest"
+MOST_MB = 450
+
+
+def test_inference_image_holds_no_tensorflow_and_every_codec(built: Path) -> None:
+    script = """
+import importlib.util, json
+from pydicom.pixels import get_decoder
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, RLELossless
+names = ("tensorflow", "keras", "matplotlib", "ai_edge_litert", "cv2", "aws_lambda_powertools")
+print(json.dumps({name: importlib.util.find_spec(name) is not None for name in names}))
+print(all(get_decoder(uid).is_available for uid in (JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, RLELossless)))
+"""
+    done = run_in(INFERENCE, "python", "-c", script)
+    assert done.returncode == 0, done.stderr
+    found, codecs = done.stdout.splitlines()
+    absent = dict.fromkeys(("tensorflow", "keras", "matplotlib"), False)
+    present = dict.fromkeys(("ai_edge_litert", "cv2", "aws_lambda_powertools"), True)
+    assert json.loads(found) == absent | present
+    assert codecs == "True"
+
+
+def test_inference_image_is_small(built: Path) -> None:
+    assert compressed_mb(INFERENCE) < MOST_MB
+
+
+def test_inference_image_compiles_nothing_at_a_cold_start(built: Path) -> None:
+    count = "find /var/task -name '*.py' | wc -l; find /var/task -name '*.pyc' | wc -l"
+    sources, compiled = run_in(INFERENCE, "sh", "-c", count).stdout.split()
+    assert int(sources) == int(compiled) > 0
+
+
+def test_heatmap_image_runs_as_a_user_without_rights(heatmaps_image: str) -> None:
+    assert run_in(heatmaps_image, "id", "-u").stdout.strip() not in {"", "0"}
+
+
+def test_heatmap_image_holds_the_package_and_the_bundle(heatmaps_image: str) -> None:
+    script = "from heatdrop.model.bundle import open_bundle; from pathlib import Path; open_bundle(Path('/opt/bundle'))"
+    done = run_in(heatmaps_image, "python", "-c", f"import tensorflow; {script}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_layer_holds_the_package_without_what_only_images_need(built: Path) -> None:
+    layer = built / "HeatdropLayer" / "python"
+    assert (layer / "heatdrop" / "records.py").exists()
+    assert (layer / "aws_lambda_powertools").exists()
+    for absent in ("cv2", "numpy", "tensorflow", "boto3"):
+        assert not (layer / absent).exists()

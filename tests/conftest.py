@@ -60,3 +60,40 @@ def small_bundle(small_model, tmp_path_factory: pytest.TempPathFactory) -> Bundl
 def bundle_copy(small_bundle: Bundle, tmp_path: Path) -> Path:
     """A copy of the small bundle's folder that a test may damage."""
     return Path(shutil.copytree(small_bundle.folder, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Two convolutions, 48 x 32, quick to explain, with labels that are hard to show. Read only."""
+    import keras
+
+    from heatdrop.model import packing
+
+    keras.utils.set_random_seed(5)
+    inputs = keras.Input((48, 32, 3))
+    x = keras.layers.Conv2D(8, 5, strides=2, activation="relu")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, activation="relu")(x))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
+    labels = ["$x_1$", "../../肺炎", "a\n\x1b[0m"]
+    folder = tmp_path_factory.mktemp("bundles") / "tiny"
+    return packing.pack(model, folder, name="tiny", labels=labels, preprocess_as="densenet")
+
+
+@pytest.fixture
+def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two convolutions and a normalisation in the place of DenseNet121, which takes a minute to train and export."""
+    import keras
+
+    from heatdrop.model import architectures
+
+    def build(include_top: bool, weights: str | None, input_tensor: "keras.KerasTensor") -> "keras.Model":
+        assert not include_top
+        x = keras.layers.Conv2D(8, 5, strides=2, name="conv1")(input_tensor)
+        x = keras.layers.ReLU(name="relu")(keras.layers.BatchNormalization(name="bn")(x))
+        x = keras.layers.Conv2D(16, 5, strides=2, name="conv2", activation="relu")(x)
+        model = keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+        if weights:
+            model.load_weights(weights)
+        return model
+
+    monkeypatch.setitem(architectures._BUILDERS, "densenet121", build)

@@ -1,9 +1,10 @@
 """The output folder of a run: ``results.jsonl`` and a folder of heatmaps for each image."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from heatdrop.errors import InvalidRequest
 from heatdrop.vocabulary import HeatmapFiles, Result
 
 RESULTS = "results.jsonl"
@@ -13,8 +14,16 @@ class OutputFolder:
     """Where a run leaves its answers. Nothing is ever written outside ``root``."""
 
     def __init__(self, root: Path) -> None:
+        """Make the folder.
+
+        Raises:
+            InvalidRequest: it cannot be made.
+        """
         self.root = root
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidRequest(f"the output folder {root} cannot be made: {error.strerror}") from error
 
     def save_heatmap(self, file: str, image_id: str, label: str, contents: Iterable[tuple[str, bytes]]) -> HeatmapFiles:
         """Write the overlay, figure and maps of one class of an image; returns their paths relative to ``root``."""
@@ -29,8 +38,16 @@ class OutputFolder:
         overlay, figure, maps = paths
         return HeatmapFiles(label=label, overlay=overlay, figure=figure, maps=maps)
 
+    def saved(self, results: Iterable[Result]) -> Iterator[Result]:
+        """Write ``results.jsonl``, one object an image, line by line as the results are taken."""
+        with (self.root / RESULTS).open("w", encoding="utf-8") as lines:
+            for result in results:
+                lines.write(result.model_dump_json() + "\n")
+                lines.flush()
+                yield result
+
     def save_results(self, results: Iterable[Result]) -> Path:
-        """Write ``results.jsonl``, one object an image."""
-        path = self.root / RESULTS
-        path.write_text("".join(result.model_dump_json() + "\n" for result in results), encoding="utf-8")
-        return path
+        """Write ``results.jsonl`` at once."""
+        for _ in self.saved(results):
+            pass
+        return self.root / RESULTS

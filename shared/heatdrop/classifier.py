@@ -35,13 +35,18 @@ class Classifier:
             InvalidBundle: the model is missing, changed, or does not fit the bundle's labels.
         """
         self.bundle = bundle
-        self._interpreter = Interpreter(
-            model_content=bundle.read(LITERT_MODEL), num_threads=threads or os.cpu_count() or 1
-        )
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
-        outputs = int(self._interpreter.get_output_details()[0]["shape"][-1])
+        model = bundle.read(LITERT_MODEL)
+        try:
+            self._interpreter = Interpreter(model_content=model, num_threads=threads or os.cpu_count() or 1)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise InvalidBundle(f"{LITERT_MODEL} of bundle {bundle.folder} cannot be loaded: {error}") from error
+        pixels, scores = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()[0]
+        self._input, self._output = pixels["index"], scores["index"]
+        if tuple(pixels["shape"]) != (1, *bundle.size, 3):
+            taken = " x ".join(str(side) for side in pixels["shape"][1:])
+            raise InvalidBundle(f"the model takes {taken}, but the bundle says {bundle.size}; pack it again")
+        outputs = int(scores["shape"][-1])
         if max(outputs, 2) != len(bundle.labels):
             raise InvalidBundle(f"the model has {outputs} outputs but {len(bundle.labels)} labels; pack it again")
 

@@ -76,6 +76,7 @@ class Explainer:
         display_side = (rendering.OVERLAY_SIDE, rendering.OVERLAY_SIDE)
         picture = images.decode(data, at_least=display_side, limits=self.limits).pixels
         seen = images.resize(image.pixels, bundle.size)
+        note = f"{DISCLAIMER} Trustworthiness of this model's maps: {bundle.certified}."
         heatmaps = []
         for position, prediction in enumerate(best):
             raw = result.maps[settings.estimator][0, position]
@@ -88,7 +89,7 @@ class Explainer:
                 Heatmap(
                     prediction.label,
                     (f"{name}.overlay.png", rendering.overlay(picture, raw)),
-                    (f"{name}.figure.png", rendering.figure(seen, raw, prediction.label, prediction.score)),
+                    (f"{name}.figure.png", rendering.figure(seen, raw, prediction.label, prediction.score, note)),
                     (f"{name}.maps.npz", rendering.maps_file(arrays, provenance)),
                 )
             )
@@ -105,6 +106,7 @@ class Explainer:
             "label": prediction.label,
             "probability": prediction.score,
             "model": self.bundle.model.model_dump(),
+            "certificate": self.bundle.certified,
             "input": {
                 "height": self.bundle.size[0],
                 "width": self.bundle.size[1],

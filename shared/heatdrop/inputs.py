@@ -16,13 +16,16 @@ def find_files(paths: Iterable[str]) -> list[Path]:
     Raises:
         InvalidRequest: a path or pattern stands for no file.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     for text in paths:
         files = sorted(_files_of(text))
         if not files:
-            raise InvalidRequest(f"{text} is no file, no folder with files and no pattern that matches any")
-        found |= dict.fromkeys(files)
-    return list(found)
+            raise InvalidRequest(
+                f"{text or repr(text)} is no file, no folder with files and no pattern that matches any"
+            )
+        for file in files:
+            found.setdefault(os.path.abspath(file), file)  # noqa: PTH100 (Path.absolute keeps "..")
+    return list(found.values())
 
 
 def shown(path: Path) -> str:
@@ -32,9 +35,10 @@ def shown(path: Path) -> str:
 
 def _files_of(text: str) -> Iterable[Path]:
     path = Path(text)
-    if path.is_file():
+    # Path's own checks raise for a name that is too long.
+    if os.path.isfile(text):  # noqa: PTH113
         return [path]
-    if path.is_dir():
+    if os.path.isdir(text):  # noqa: PTH112
         return (p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
     matches = (Path(match) for match in glob.glob(text, recursive=True))
     return (p for p in matches if p.is_file())

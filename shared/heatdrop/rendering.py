@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 from typing import Any
 
 import cv2
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from heatdrop import images
+from heatdrop.text import printable
 from heatdrop.vocabulary import DISCLAIMER
 
 OVERLAY_SIDE = 768
@@ -17,13 +19,23 @@ OVERLAY_SIDE = 768
 
 _CLIP_PERCENTILE = 99.5
 _OPACITY = 0.8
+_LABEL_LETTERS = 40
+_SURE_TO_FIT = 12
+
+
+def has_signal(raw: NDArray[np.float32]) -> bool:
+    """Whether a map tells pixels apart by more than rounding does."""
+    return bool(np.ptp(raw) > 1e-6 * np.abs(raw).max())
 
 
 def normalise(raw: NDArray[np.float32], percentile: float = 100) -> NDArray[np.float32]:
     """Scale a map (H, W) to 0..1 between its minimum and its ``percentile``; a map with no signal becomes zeros."""
+    if not has_signal(raw):
+        return np.zeros_like(raw)
     low, high = float(raw.min()), float(np.percentile(raw, percentile))
     if not high > low:
-        return np.zeros_like(raw)
+        # So few pixels carry the signal that the percentile lies below them.
+        high = float(raw.max())
     return ((raw - low) / (high - low)).clip(0, 1)
 
 
@@ -45,22 +57,36 @@ def overlay(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> bytes:
     return _png(blended.round().astype(np.uint8))
 
 
-def figure(pixels: NDArray[np.uint8], raw: NDArray[np.float32], label: str, score: float) -> bytes:
-    """The tutorial's figure as a PNG: the input (H, W, 3) beside the map (H, W) in ``jet``, alpha 0.8, min to max."""
+def figure(
+    pixels: NDArray[np.uint8], raw: NDArray[np.float32], label: str, score: float, note: str = DISCLAIMER
+) -> bytes:
+    """The tutorial's figure as a PNG: the input (H, W, 3) beside the map (H, W) in ``jet``, alpha 0.8, min to max.
+
+    ``note`` stands below both.
+    """
     canvas = Figure(figsize=(8, 4.4), layout="constrained")
     left, right = canvas.subplots(1, 2)
     left.imshow(pixels)
     left.set_title("Input")
     right.imshow(normalise(raw), cmap="jet", alpha=0.8, vmin=0, vmax=1)
+    shown = printable(label)
+    shown = shown if len(shown) <= _LABEL_LETTERS else f"{shown[: _LABEL_LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"
     # A label is shown as it is written: matplotlib would read $...$ as a formula.
-    right.set_title(f"Predicted(class={label}) = {score:.4f}", parse_math=False)
-    if not raw.max() > raw.min():
+    title = right.set_title(f"Predicted(class={shown}) = {score:.4f}", parse_math=False)
+    if not has_signal(raw):
         right.text(0.5, 0.5, "no signal", transform=right.transAxes, ha="center", color="white")
     for axes in (left, right):
         axes.axis("off")
-    canvas.text(0.5, 0.01, DISCLAIMER, ha="center", fontsize=8, color="grey")
+    canvas.text(0.5, 0.01, note, ha="center", fontsize=8, color="grey", parse_math=False)
     buffer = io.BytesIO()
-    canvas.savefig(buffer, format="png", dpi=110, metadata={"Software": "heatdrop"})
+    with warnings.catch_warnings():
+        # A letter that matplotlib's font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", "Glyph")
+        if len(shown) > _SURE_TO_FIT:
+            canvas.draw_without_rendering()
+            room = right.get_window_extent().width / title.get_window_extent().width
+            title.set_fontsize(title.get_fontsize() * min(1.0, room))
+        canvas.savefig(buffer, format="png", dpi=110, metadata={"Software": "heatdrop"})
     return buffer.getvalue()
 
 
@@ -68,7 +94,7 @@ def maps_file(arrays: dict[str, Any], provenance: dict[str, Any]) -> bytes:
     """An NPZ of raw arrays, with ``provenance`` as a JSON string; equal content gives equal bytes."""
     buffer = io.BytesIO()
     text = json.dumps(provenance, sort_keys=True, ensure_ascii=False)
-    np.savez_compressed(buffer, provenance=np.array(text), **arrays)
+    np.savez_compressed(buffer, provenance=np.array(text), **dict(sorted(arrays.items())))
     return buffer.getvalue()
 
 

@@ -8,6 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 Estimator = Literal["mean_abs", "signed", "squared", "variance"]
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
+Architecture = Literal["densenet121", "densenet169", "densenet201"]
+
+LabelRule = Literal["folder", "kermany"]
+"""``folder``: the folder's name is the label. ``kermany``: as ``folder``, but PNEUMONIA is split into
+BACTERIAL and VIRAL by the file names of the chest X-ray set of Kermany, Zhang and Goldbaum."""
+
 DISCLAIMER = "Research software, not a medical device."
 
 

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 
-from heatdrop.errors import HeatdropError, InvalidBundle, InvalidRequest
+from heatdrop.errors import HeatdropError, InvalidBundle, InvalidDataset, InvalidRequest
 
 
 def main() -> None:
@@ -13,12 +13,13 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     from heatdrop.cli.app import app
     from heatdrop.cli.console import messages
+    from heatdrop.text import printable
 
     try:
-        app()
+        app(prog_name="heatdrop")
     except HeatdropError as error:
-        messages.print(f"heatdrop: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, InvalidRequest | InvalidBundle) else 1)
+        messages.print(f"heatdrop: {printable(str(error))}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, InvalidRequest | InvalidBundle | InvalidDataset) else 1)
     except KeyboardInterrupt:
         messages.print("heatdrop: interrupted")
         sys.exit(130)

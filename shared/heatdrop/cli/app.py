@@ -1,4 +1,4 @@
-"""The commands ``run``, ``classify``, ``explain`` and ``train``; ``bundle`` is in ``bundles.py``."""
+"""The commands ``run``, ``classify``, ``explain`` and ``train``; each group of commands has a module of its own."""
 
 import sys
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ import typer
 
 from heatdrop import direct
 from heatdrop.artefacts import OutputFolder
-from heatdrop.cli import bundles, console, cost
+from heatdrop.cli import bench, bundles, console, cost
 from heatdrop.errors import InvalidRequest
 from heatdrop.images import Limits
 from heatdrop.inputs import find_files
 from heatdrop.quiet import native_output_hidden
-from heatdrop.vocabulary import ESTIMATORS, Estimator, ExplanationSettings, Result, State
+from heatdrop.vocabulary import Architecture, Estimator, ExplanationSettings, LabelRule, Result, State
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,7 +32,7 @@ Samples = Annotated[int, typer.Option(min=0, max=1000, help="Noisy copies an ima
 NoiseLevel = Annotated[
     float, typer.Option(min=1e-6, max=1.0, help="Standard deviation of the noise as a share of the value range.")
 ]
-EstimatorName = Annotated[str, typer.Option(help=f"One of {', '.join(ESTIMATORS)}.")]
+EstimatorName = Annotated[Estimator, typer.Option(help="Which statistic of the noisy gradients is drawn.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
 
 
@@ -57,7 +57,7 @@ def run(
     if bool(paths) == demo:
         raise InvalidRequest("name files, folders or patterns, or use --demo")
     files = find_files(paths or [])
-    settings = _settings(top, samples, noise_level, estimator)
+    settings = ExplanationSettings(top=top, samples=samples, noise_level=noise_level, estimator=estimator)
     ready = bundles.chosen(bundle)
     # moto takes seconds to import: what is wrong with a command is said before.
     from heatdrop.local.run import STAGES, demo_files, run_files
@@ -80,7 +80,7 @@ def classify(paths: Paths, bundle: BundleFolder = None, as_json: Json = False) -
     """
     files = find_files(paths)
     answers = direct.classify_files(files, bundles.chosen(bundle), Limits())
-    _answer(list(console.track(answers, "classified", len(files))), as_json)
+    _answer(console.track(answers, "classified", len(files), as_json), as_json)
 
 
 @app.command()
@@ -99,7 +99,7 @@ def explain(
     Example: heatdrop explain chest.dcm --out out
     """
     files = find_files(paths)
-    settings = _settings(top, samples, noise_level, estimator)
+    settings = ExplanationSettings(top=top, samples=samples, noise_level=noise_level, estimator=estimator)
     output = OutputFolder(out)
     ready = bundles.chosen(bundle)
     with native_output_hidden():
@@ -107,21 +107,19 @@ def explain(
 
         explainer = Explainer(ready, settings, Limits())
     answers = direct.explain_files(files, explainer, output, Limits())
-    results = list(console.track(answers, "explained", len(files)))
-    output.save_results(results)
-    _answer(results, as_json, out)
+    _answer(output.saved(console.track(answers, "explained", len(files), as_json)), as_json, out)
 
 
 @app.command()
 def train(
     data: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="A folder of images for each class.")],
     out: Annotated[Path, typer.Option(help="Folder for the bundle.")] = Path("bundle"),
-    architecture: Annotated[str, typer.Option(help="densenet121, densenet169 or densenet201.")] = "densenet121",
+    architecture: Annotated[Architecture, typer.Option(help="Which DenseNet.")] = "densenet121",
     weights: Annotated[str, typer.Option(help="auto, imagenet, none or a file to start from.")] = "auto",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs at the final size.")] = 5,
     image_size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the model's input in pixels.")] = 160,
     small_first: Annotated[str, typer.Option(help="Epochs at smaller sizes before, like 64x6,96x6.")] = "",
-    labels: Annotated[str, typer.Option(help="folder, or kermany (PNEUMONIA split by file name).")] = "folder",
+    labels: Annotated[LabelRule, typer.Option(help="kermany: PNEUMONIA is split by file name.")] = "folder",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     keep_source: Annotated[Path | None, typer.Option(help="Also write 8-bit weights and a card here.")] = None,
@@ -143,20 +141,16 @@ def train(
     train_with_progress(data, out, choices, epochs, image_size, small_first, keep_source)
 
 
-def _settings(top: int, samples: int, noise_level: float, estimator: str) -> ExplanationSettings:
-    known: tuple[Estimator, ...] = tuple(name for name in ESTIMATORS if name == estimator)
-    if not known:
-        raise InvalidRequest(f"estimator is {estimator!r}; choose one of {', '.join(ESTIMATORS)}")
-    return ExplanationSettings(top=top, samples=samples, noise_level=noise_level, estimator=known[0])
-
-
 def _answer(results: Iterable[Result], as_json: bool, output: Path | None = None) -> None:
+    """Print JSON lines as the answers come, or one table of all."""
     if as_json:
         for result in results:
-            sys.stdout.write(result.model_dump_json() + "\n")
+            sys.stdout.buffer.write(f"{result.model_dump_json()}\n".encode())
+            sys.stdout.flush()
     else:
         console.show_results(list(results), output)
 
 
 app.add_typer(bundles.app, name="bundle")
+app.add_typer(bench.app, name="bench")
 app.command()(cost.cost)

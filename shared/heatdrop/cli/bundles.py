@@ -1,15 +1,16 @@
-"""``heatdrop bundle build | pack | check``."""
+"""``heatdrop bundle build | pack | check | certify``."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from heatdrop.cli import console
+from heatdrop.cli import certificates, console
 from heatdrop.model.bundle import FILES, Bundle, open_bundle
 from heatdrop.quiet import native_output_hidden
 
 app = typer.Typer(no_args_is_help=True, help="Model bundles.")
+app.command("certify")(certificates.certify)
 
 
 @app.command("build")
@@ -55,7 +56,8 @@ def check(folder: Annotated[Path, typer.Argument(metavar="BUNDLE")]) -> None:
 def _show(found: Bundle) -> None:
     height, width = found.size
     console.answers.print(
-        f"{found.model.name} {found.model.version}: {height} x {width}, {', '.join(found.labels)}; {found.folder}",
+        f"{found.model.name} {found.model.version}: {height} x {width}, {', '.join(found.labels)}; {found.folder}\n"
+        f"Trustworthiness of its maps: {found.certified}",
         markup=False,
         soft_wrap=True,
     )

@@ -1,5 +1,7 @@
 """What a person sees in the terminal: tables, progress, sentences. Programs read standard output, people read both."""
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from heatdrop.text import printable
 from heatdrop.vocabulary import DISCLAIMER, Result, State
 
 T = TypeVar("T")
@@ -26,20 +29,23 @@ _COLOURS = {
 }
 
 
-def progress_bar() -> Progress:
+def progress_bar(disable: bool = False) -> Progress:
     """A progress display on standard error, one line a stage."""
+    # Standard output is left alone: redirected, the answers of a pipe would end up on the terminal.
     return Progress(
         TextColumn("{task.description:<10}"),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=messages,
+        redirect_stdout=False,
+        disable=disable,
     )
 
 
-def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
-    """Go through ``items`` with a progress bar."""
-    with progress_bar() as bar:
+def track(items: Iterable[T], description: str, total: int, printing: bool = False) -> Iterable[T]:
+    """Go through ``items`` with a progress bar; without where ``printing`` each to the same terminal shows as much."""
+    with progress_bar(disable=printing and sys.stdout.isatty()) as bar:
         yield from bar.track(items, description=description, total=total)
 
 
@@ -51,10 +57,10 @@ def show_results(results: Sequence[Result], output: Path | None = None) -> None:
     table.add_column("classes, or why not", overflow="fold", ratio=4)
     if output is not None:
         table.add_column("heatmaps", overflow="fold", ratio=4)
-    for result in results:
+    for result, file in zip(results, _short_names([result.file for result in results]), strict=True):
         colour = _COLOURS[result.state]
         row = [
-            escape(printable(result.file)),
+            escape(printable(file)),
             f"[{colour}]{result.state}[/]",
             escape(printable(result.reason or _classes(result))),
         ]
@@ -65,9 +71,12 @@ def show_results(results: Sequence[Result], output: Path | None = None) -> None:
     answers.print(DISCLAIMER, style="dim")
 
 
-def printable(text: str) -> str:
-    """``text`` without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+def _short_names(files: Sequence[str]) -> list[str]:
+    """Files as seen from the folder that they share; the name alone where there is one file."""
+    folders = {os.path.dirname(file) for file in files}  # noqa: PTH120 (text that may be no path of this machine)
+    if len({file.startswith("/") for file in files}) != 1:
+        return list(files)
+    return [os.path.relpath(file, os.path.commonpath(folders) or ".") for file in files]
 
 
 def _classes(result: Result) -> str:

@@ -13,6 +13,7 @@ from heatdrop.model.dataset import Example
 from heatdrop.model.metrics import Metrics
 from heatdrop.model.train_command import Listener, available_weights, plan_stages, train
 from heatdrop.model.training import EpochReport, Recipe
+from heatdrop.text import first_problem
 
 
 def train_with_progress(
@@ -83,5 +84,4 @@ def _recipe(choices: dict[str, Any], epochs: int, image_size: int, small_first: 
             }
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidRequest(f"{first['loc'][0]}: {first['msg']}") from error
+        raise InvalidRequest(first_problem(error)) from error

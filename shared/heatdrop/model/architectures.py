@@ -1,12 +1,9 @@
 """The DenseNets that ``heatdrop train`` builds."""
 
-from typing import Literal
-
 import keras
 
 from heatdrop.errors import InvalidRequest
-
-Architecture = Literal["densenet121", "densenet169", "densenet201"]
+from heatdrop.vocabulary import Architecture
 
 _BUILDERS = {
     "densenet121": keras.applications.DenseNet121,

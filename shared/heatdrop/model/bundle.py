@@ -11,12 +11,14 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from heatdrop.errors import InvalidBundle
+from heatdrop.model.certificate import Certificate
 from heatdrop.preprocessing import Convention
+from heatdrop.text import first_problem
 from heatdrop.vocabulary import ModelName
 
 FORMAT = 1
@@ -24,6 +26,8 @@ DESCRIPTION = "bundle.json"
 LABELS = "labels.json"
 LITERT_MODEL = "model.tflite"
 KERAS_MODEL = "model.keras"
+PARTIAL = "bundle.json.partial"
+"""A description that is being replaced."""
 FILES = (LABELS, LITERT_MODEL, KERAS_MODEL)
 
 
@@ -39,6 +43,8 @@ class BundleDescription(BaseModel):
     digests: dict[str, str]
     training: dict[str, Any] | None = None
     """How it was trained and what it reached on validation data; None for a model packed from elsewhere."""
+    certificate: Certificate | None = None
+    """Whether its maps can be trusted; None when that was not measured."""
     source_digest: str | None = None
     """What it was built from, for the bundle that comes with Heatdrop."""
 
@@ -60,6 +66,12 @@ class Bundle(BaseModel):
     def size(self) -> tuple[int, int]:
         """(height, width) of the model's input in pixels."""
         return self.description.height, self.description.width
+
+    @property
+    def certified(self) -> str:
+        """What is known of the trustworthiness of its maps, in one line."""
+        certificate = self.description.certificate
+        return certificate.summary if certificate else "not measured"
 
     def read(self, name: str) -> bytes:
         """The bytes of one of ``FILES``, after checking them against their digest.
@@ -83,16 +95,44 @@ def open_bundle(folder: Path) -> Bundle:
         InvalidBundle: it is no bundle, half written, of another format, or changed after packing.
     """
     try:
-        description = BundleDescription.model_validate_json((folder / DESCRIPTION).read_bytes())
+        content = json.loads((folder / DESCRIPTION).read_bytes())
+        # First, since another format may have other fields.
+        if isinstance(content, dict) and content.get("format", FORMAT) != FORMAT:
+            raise InvalidBundle(f"{folder} is a bundle of format {content['format']}; this version reads {FORMAT}")
+        description = BundleDescription.model_validate(content)
     except OSError as error:
         raise InvalidBundle(f"{folder} is no model bundle: it has no {DESCRIPTION}") from error
     except ValidationError as error:
+        raise InvalidBundle(f"{folder / DESCRIPTION} cannot be understood: {first_problem(error)}") from error
+    except ValueError as error:
         raise InvalidBundle(f"{folder / DESCRIPTION} cannot be understood: {error}") from error
-    if description.format != FORMAT:
-        raise InvalidBundle(f"{folder} is a bundle of format {description.format}; this version reads {FORMAT}")
     unread = Bundle(folder=folder, description=description, labels=())
-    labels = json.loads(unread.read(LABELS))
+    try:
+        labels = json.loads(unread.read(LABELS))
+    except ValueError:
+        labels = None
+    if not are_labels(labels):
+        raise InvalidBundle(f"{LABELS} of bundle {folder} is no list of different names; pack it again")
     return unread.model_copy(update={"labels": tuple(labels)})
+
+
+def with_certificate(bundle: Bundle, certificate: Certificate) -> Bundle:
+    """Write a certificate into a bundle, in one step; its name and version stay what they are."""
+    description = bundle.description.model_copy(update={"certificate": certificate})
+    partial = bundle.folder / PARTIAL
+    partial.write_text(description.model_dump_json(indent=2))
+    partial.replace(bundle.folder / DESCRIPTION)
+    return bundle.model_copy(update={"description": description})
+
+
+def are_labels(values: object) -> TypeGuard[list[str]]:
+    """Whether these can be the names of classes: a list of different, non-empty texts that UTF-8 can hold."""
+    return (
+        isinstance(values, list)
+        and all(isinstance(value, str) and value for value in values)
+        and all(value == value.encode("utf-8", "replace").decode() for value in values)
+        and len(set(values)) == len(values)
+    )
 
 
 def digest(data: bytes) -> str:

@@ -6,17 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heatdrop import images
 from heatdrop.errors import InvalidDataset, RejectedImage
-
-LabelRule = Literal["folder", "kermany"]
-"""``folder``: the folder's name is the label. ``kermany``: as ``folder``, but PNEUMONIA is split into
-BACTERIAL and VIRAL by the file names of the chest X-ray set of Kermany, Zhang and Goldbaum."""
+from heatdrop.vocabulary import LabelRule
 
 MIN_IMAGES_PER_CLASS = 8
 MAX_UNREADABLE_SHARE = 0.01
@@ -62,11 +58,11 @@ def find_examples(root: Path, rule: LabelRule = "folder") -> list[Example]:
     if not folder.is_dir():
         raise InvalidDataset(f"{root} is not a folder; name one that holds a folder of images for each class")
     examples = []
-    for class_folder in sorted(p for p in folder.iterdir() if p.is_dir()):
-        files = sorted(p for p in class_folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    for class_folder in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        files = sorted(p for p in class_folder.rglob("*") if _is_image(p, class_folder))
         if not files:
             raise InvalidDataset(f"the class folder {class_folder} holds no image; fill it or remove it")
-        examples += [Example(path, _label(path, class_folder.name, rule), _patient(path)) for path in files]
+        examples += [Example(path, _label(path, class_folder.name, rule), _patient(path, folder)) for path in files]
     counts = Counter(example.label for example in examples)
     if len(counts) < 2:
         raise InvalidDataset(f"{folder} holds {len(counts)} class folders; a classifier needs at least two")
@@ -85,9 +81,16 @@ def _label(path: Path, folder: str, rule: LabelRule) -> str:
     return folder
 
 
-def _patient(path: Path) -> str:
+def _is_image(path: Path, class_folder: Path) -> bool:
+    """By its suffix; what is hidden, such as ``._scan.jpg`` beside the files of a Mac, is none."""
+    visible = not any(part.startswith(".") for part in path.relative_to(class_folder).parts)
+    return visible and path.suffix.lower() in _SUFFIXES and not path.is_dir()
+
+
+def _patient(path: Path, folder: Path) -> str:
+    """Who a file is of, as its name tells; a patient of its own where it does not, wherever the set lies."""
     found = _PATIENT.search(path.stem)
-    return found.group(1).lower() if found else str(path)
+    return found.group(1).lower() if found else path.relative_to(folder).as_posix()
 
 
 def load(
@@ -108,17 +111,16 @@ def load(
     digests: list[str] = []
     unreadable = []
     for example in track(examples):
-        data = example.path.read_bytes()
         try:
+            data = example.path.read_bytes()
             pixels[len(kept)] = images.resize(images.decode(data, at_least=(size, size)).pixels, (size, size))
-        except RejectedImage as error:
-            unreadable.append(f"{example.path}: {error}")
+        except (RejectedImage, OSError) as error:
+            unreadable.append(f"{example.path}: {error.strerror if isinstance(error, OSError) else error}")
             continue
         kept.append(example)
         digests.append(hashlib.sha256(data).hexdigest())
     if len(unreadable) > MAX_UNREADABLE_SHARE * len(examples):
-        listing = "\n  ".join(unreadable[:10])
-        raise InvalidDataset(f"{len(unreadable)} of {len(examples)} files cannot be read, the first:\n  {listing}")
+        raise InvalidDataset(f"{len(unreadable)} of {len(examples)} files cannot be read; the first is {unreadable[0]}")
     targets = np.array([labels.index(example.label) for example in kept], np.int64)
     return Dataset(labels, pixels[: len(kept)], targets, _join_groups(kept, digests), tuple(unreadable))
 
@@ -141,7 +143,7 @@ def _join_groups(examples: Sequence[Example], digests: Sequence[str]) -> tuple[s
 def split(dataset: Dataset, validation_fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """Divide into training and validation parts, group by group, about ``validation_fraction`` of each class.
 
-    Groups are ordered by a hash of (seed, name), so one more file moves no other.
+    Groups are taken in the order of a hash of (seed, name), so that one more file moves hardly any other.
 
     Raises:
         InvalidDataset: a class would be missing on one side.

@@ -28,5 +28,11 @@ def build_default() -> Bundle:
 
 
 def source_digest() -> str:
-    """Tells whether the source has changed since the bundle was built."""
+    """Tells whether the source has changed since the bundle was built.
+
+    Raises:
+        InvalidBundle: there is no source, as in an installation without the project's folder.
+    """
+    if not SOURCE.is_dir():
+        raise InvalidBundle("the chest X-ray model is not part of this installation; name a bundle with --bundle")
     return bundles.digest(b"".join(path.read_bytes() for path in sorted(SOURCE.iterdir())))

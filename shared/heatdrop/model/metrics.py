@@ -48,11 +48,13 @@ def macro_auc(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
 
 
 def best_threshold(scores: NDArray[np.float32], targets: NDArray[np.int64], negative: int) -> float:
-    """The middle of the range of thresholds with the greatest sensitivity + specificity."""
+    """The middle one of the thresholds with the greatest sensitivity + specificity."""
     positive, score = targets != negative, 1 - scores[:, negative]
     grid = np.linspace(0.01, 0.99, 99)
     youden = np.array([(score[positive] >= t).mean() + (score[~positive] < t).mean() for t in grid])
-    return float(np.median(grid[youden >= youden.max() - 1e-9]))
+    best = grid[youden >= youden.max() - 1e-9]
+    # Not their median, which may lie between two ranges and be worse than either.
+    return float(best[len(best) // 2])
 
 
 def _auc_or_nan(positive: NDArray[np.bool_], score: NDArray[np.float32]) -> float:

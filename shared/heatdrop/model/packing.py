@@ -1,8 +1,8 @@
 """From a trained Keras model to a bundle: export to LiteRT, check it equal, write everything under its digest."""
 
 import json
-import shutil
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from heatdrop.classifier import Classifier
-from heatdrop.errors import InvalidBundle
+from heatdrop.errors import InvalidBundle, InvalidRequest
 from heatdrop.images import DecodedImage
 from heatdrop.model import bundle as bundles
 from heatdrop.model.bundle import Bundle, BundleDescription
+from heatdrop.model.certificate import Certificate
 from heatdrop.preprocessing import CONVENTIONS, Convention, preprocess
 from heatdrop.vocabulary import ModelName
 
@@ -32,22 +33,25 @@ def pack(
     labels: Sequence[str],
     preprocess_as: Convention,
     training: dict[str, Any] | None = None,
+    certificate: Certificate | None = None,
     source_digest: str | None = None,
 ) -> Bundle:
-    """Write ``model`` as a bundle to ``folder``, replacing a bundle that is there.
+    """Write ``model`` as a bundle to ``folder``, replacing a bundle that is there; until then that one stays whole.
 
     Raises:
-        InvalidBundle: the labels do not fit the model, its input is not (H, W, 3), or its LiteRT export predicts
-            differently.
+        InvalidBundle: the model is no classifier of (H, W, 3) pictures that gives probabilities, the labels do not
+            fit it, or its LiteRT export predicts differently.
+        InvalidRequest: ``folder`` holds something else than a bundle.
     """
-    _, height, width, channels = model.input_shape
+    check_free(folder)
+    model = _plain(model)
+    _, height, width, _ = model.input_shape
     outputs = model.output_shape[-1]
-    if not height or not width or channels != 3:
-        raise InvalidBundle(f"the model takes {model.input_shape}; an input of (height, width, 3) is needed")
-    if max(outputs, 2) != len(labels) or len(set(labels)) != len(labels):
+    if max(outputs, 2) != len(labels) or not bundles.are_labels(list(labels)):
         raise InvalidBundle(f"{len(labels)} labels for {outputs} outputs; give one distinct label for each")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    target = folder.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         staging = Path(scratch) / "bundle"
         staging.mkdir()
         model.save(staging / bundles.KERAS_MODEL, include_optimizer=False)
@@ -60,13 +64,32 @@ def pack(
             preprocess=preprocess_as,
             digests={file: bundles.digest((staging / file).read_bytes()) for file in bundles.FILES},
             training=training,
+            certificate=certificate,
             source_digest=source_digest,
         )
         (staging / bundles.DESCRIPTION).write_text(description.model_dump_json(indent=2))
         _check_equal(model, bundles.open_bundle(staging))
-        shutil.rmtree(folder, ignore_errors=True)
-        staging.rename(folder)
+        if target.exists():
+            target.rename(Path(scratch) / "replaced")
+        staging.rename(target)
     return bundles.open_bundle(folder)
+
+
+def check_free(folder: Path) -> None:
+    """See that a bundle can be written to ``folder``, and nothing but a bundle is lost by it.
+
+    Raises:
+        InvalidRequest: there is something else.
+    """
+    if folder.is_dir():
+        parts = {*bundles.FILES, bundles.DESCRIPTION, bundles.PARTIAL}
+        others = sorted({path.name for path in folder.iterdir()} - parts)
+        if others:
+            raise InvalidRequest(f"{folder} holds {others[0]}, which is no part of a bundle; name another folder")
+        if folder.resolve() == Path.cwd():
+            raise InvalidRequest("the working folder cannot become a bundle; name a folder inside it")
+    elif folder.exists():
+        raise InvalidRequest(f"{folder} is a file; name a folder for the bundle")
 
 
 def pack_file(model: Path, labels: Path, preprocess_as: str, folder: Path, name: str) -> Bundle:
@@ -76,7 +99,7 @@ def pack_file(model: Path, labels: Path, preprocess_as: str, folder: Path, name:
         InvalidBundle: as ``pack``; or a file cannot be read, or the model only by running code from it.
     """
     try:
-        text = labels.read_text(encoding="utf-8")
+        text = labels.read_text(encoding="utf-8-sig")
         names = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
     except (OSError, ValueError) as error:
         raise InvalidBundle(f"the labels {labels} cannot be read: {error}") from error
@@ -94,10 +117,16 @@ def load_safely(path: Path) -> keras.Model:
     Raises:
         InvalidBundle: it is missing, damaged, or can only be loaded by running code from it.
     """
+    if not path.is_file():
+        raise InvalidBundle(f"there is no Keras model {path}")
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise InvalidBundle(f"{path} is truncated, or no Keras model")
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError) as error:
-        raise InvalidBundle(f"the Keras model {path} cannot be loaded safely: {error}") from error
+    except Exception as error:
+        # What a damaged file makes Keras raise is of many kinds; its first line says what was found.
+        problem = str(error).strip().partition("\n")[0]
+        raise InvalidBundle(f"the Keras model {path} cannot be loaded safely: {problem}") from error
 
 
 def to_litert(model: keras.Model) -> bytes:
@@ -119,6 +148,25 @@ def load_keras(bundle: Bundle) -> keras.Model:
     return load_safely(bundle.folder / bundles.KERAS_MODEL)
 
 
+def _plain(model: keras.Model) -> keras.Model:
+    """The model with one tensor in and one out, however its inputs and outputs are nested.
+
+    Raises:
+        InvalidBundle: it does not take one picture of a fixed size and give one score for each class.
+    """
+    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise InvalidBundle(f"the model has {len(inputs)} inputs and {len(outputs)} outputs; one of each is needed")
+    taken, given = tuple(inputs[0].shape[1:]), tuple(outputs[0].shape[1:])
+    if len(taken) != 3 or None in taken or taken[2] != 3:
+        raise InvalidBundle(f"the model takes {taken}; an input of (height, width, 3) is needed")
+    if len(given) != 1 or None in given:
+        raise InvalidBundle(f"the model gives {given}; one score for each class is needed")
+    if isinstance(model, keras.Sequential) or {type(model.input), type(model.output)} == {keras.KerasTensor}:
+        return model
+    return keras.Model(inputs[0], outputs[0], name=model.name)
+
+
 def _version(model: keras.Model, labels: Sequence[str], preprocess_as: Convention) -> str:
     """Twelve hexadecimal digits that change with weights, labels or preprocessing, and with nothing else."""
     parts = [json.dumps([list(labels), preprocess_as, model.input_shape[1:]]).encode()]
@@ -133,9 +181,12 @@ def _check_equal(model: keras.Model, packed: Bundle) -> None:
     for scale in (2, 8, 32):
         coarse = random.integers(0, 256, (scale, scale, 3), np.uint8)
         pixels = np.asarray(keras.ops.image.resize(coarse, packed.size), np.float32).clip(0, 255).astype(np.uint8)
-        found = {p.label: p.score for p in classifier.classify(DecodedImage(pixels, "PNG", *pixels.shape[1::-1]))}
         scores = model(preprocess(pixels, packed.description.preprocess)[None], training=False).numpy()[0]
+        if not ((scores >= 0) & (scores <= 1)).all():
+            given = f"{scores.min():.3g} to {scores.max():.3g}"
+            raise InvalidBundle(f"the model gives {given} for probabilities; end it in softmax or sigmoid")
         wanted = scores if len(scores) > 1 else np.array([1 - scores[0], scores[0]])
+        found = {p.label: p.score for p in classifier.classify(DecodedImage(pixels, "PNG", *pixels.shape[1::-1]))}
         difference = max(abs(found[label] - float(w)) for label, w in zip(packed.labels, wanted, strict=True))
         if not difference <= EXPORT_TOLERANCE:
             raise InvalidBundle(f"the LiteRT export differs from Keras by {difference:.2g} in a probability")

@@ -1,11 +1,13 @@
 """Pictures of a training: its curves and its confusion matrix."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from heatdrop.model.training import EpochReport
+from heatdrop.text import printable
 
 
 def plot_history(history: Sequence[EpochReport], path: Path) -> None:
@@ -24,11 +26,16 @@ def plot_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str], pa
     """How often each class (rows) was taken for each (columns), as a PNG."""
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(confusion, cmap="Blues")
+    axes.imshow(confusion, cmap="Blues", vmin=0)
+    dark = max(max(counts) for counts in confusion) / 2
     for row, counts in enumerate(confusion):
         for column, count in enumerate(counts):
-            axes.text(column, row, str(count), ha="center", va="center", color="black" if count < 100 else "white")
+            axes.text(column, row, str(count), ha="center", va="center", color="white" if count > dark else "black")
     axes.set(xticks=range(len(labels)), yticks=range(len(labels)), xlabel="predicted", ylabel="true")
-    axes.set_xticklabels(labels, parse_math=False)
-    axes.set_yticklabels(labels, parse_math=False)
-    figure.savefig(path, dpi=110)
+    shown = [printable(label)[:16] for label in labels]
+    axes.set_xticklabels(shown, parse_math=False, rotation=30, ha="right")
+    axes.set_yticklabels(shown, parse_math=False)
+    with warnings.catch_warnings():
+        # A letter that matplotlib's font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", "Glyph")
+        figure.savefig(path, dpi=110)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from heatdrop.model import architectures, packing
 from heatdrop.model.bundle import Bundle
+from heatdrop.model.certificate import Certificate
 
 _WEIGHTS = "weights.npz"
 CARD = "model.json"
@@ -48,6 +49,13 @@ def save_source(model: keras.Model, card: dict[str, Any], folder: Path) -> None:
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 
+def keep_certificate(certificate: Certificate, folder: Path) -> None:
+    """Write a certificate on the card of a source folder, for the bundles that are built from it."""
+    card = json.loads((folder / CARD).read_text())
+    card["certificate"] = certificate.model_dump(mode="json")
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+
 def load_source(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
     """Build the model again from its source folder; returns it with its card."""
     card = json.loads((folder / CARD).read_text())
@@ -78,5 +86,6 @@ def build_bundle(source: Path, folder: Path, source_digest: str | None = None) -
         labels=card["labels"],
         preprocess_as="densenet",
         training=card["training"],
+        certificate=Certificate.model_validate(card["certificate"]) if "certificate" in card else None,
         source_digest=source_digest,
     )

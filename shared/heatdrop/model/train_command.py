@@ -13,6 +13,7 @@ from heatdrop.model.dataset import Dataset, Example, find_examples, load, split
 from heatdrop.model.metrics import Metrics
 from heatdrop.model.plots import plot_confusion, plot_history
 from heatdrop.model.training import EpochReport, Recipe, Stage, Trainer, judge
+from heatdrop.vocabulary import Architecture
 
 
 @dataclass(frozen=True)
@@ -34,26 +35,31 @@ def plan_stages(epochs: int, image_size: int, small_first: str, transfer: bool) 
     stages = []
     for part in filter(None, small_first.split(",")):
         size, _, count = part.partition("x")
-        if not (size.isdigit() and count.isdigit()):
+        if not (size.isdecimal() and count.isdecimal()):
             raise InvalidRequest(f"small-first is {small_first!r}; write it like 64x6,96x6 (size x epochs)")
         stages.append(Stage(size=int(size), epochs=int(count)))
     if transfer:
         # The head first, or its random start would spoil what the base has learnt.
-        stages.append(Stage(size=image_size, epochs=1, frozen=True))
+        stages.insert(0, Stage(size=stages[0].size if stages else image_size, epochs=1, frozen=True))
     return (*stages, Stage(size=image_size, epochs=max(1, epochs - int(transfer))))
 
 
-def available_weights(wanted: str, architecture: architectures.Architecture, listener: Listener) -> str | None:
+def available_weights(wanted: str, architecture: Architecture, listener: Listener) -> str | None:
     """What Keras is to start from: ``auto`` is ImageNet weights where they can be had, else none.
 
     Raises:
-        InvalidRequest: ``imagenet`` was asked for and cannot be had, or the file does not exist.
+        InvalidRequest: ``imagenet`` was asked for and cannot be had, or the file is not there or does not fit.
     """
     if wanted == "none":
         return None
     if wanted not in {"auto", "imagenet"}:
         if not Path(wanted).is_file():
             raise InvalidRequest(f"weights is {wanted!r}; use auto, imagenet, none or a file of weights")
+        try:
+            architectures.build(architecture, 2, weights=wanted, standardise=False)
+        except Exception as error:
+            problem = str(error).strip().partition("\n")[0]
+            raise InvalidRequest(f"the weights {wanted} do not fit {architecture}: {problem}") from error
         return wanted
     try:
         architectures.build(architecture, 2, weights="imagenet", standardise=False)
@@ -81,15 +87,18 @@ def train(
 
     Raises:
         InvalidDataset: the data cannot be trained on.
-        InvalidRequest: ``<output>.training`` holds a training with other settings.
+        InvalidRequest: ``<output>.training`` holds a training with other settings or data, or ``output`` something
+            else than a bundle.
     """
+    packing.check_free(output)
     examples = find_examples(data, recipe.label_rule)
     largest = max(stage.size for stage in recipe.stages)
     dataset = load(examples, largest, lambda found: listener.track(found, len(examples)))
     for problem in dataset.unreadable:
         listener.say(f"Left out: {problem}")
     training, validation = split(dataset, recipe.validation_fraction, recipe.seed)
-    work = output.with_name(output.name + ".training")
+    work = output.resolve()
+    work = work.with_name(work.name + ".training")
     trainer = Trainer(recipe, training, validation, work, listener.on_step, listener.on_epoch)
     model = trainer.run()
     if keep_source:
@@ -105,6 +114,7 @@ def train(
             "recipe": recipe.model_dump(mode="json"),
             "images": {"training": _counts(training), "validation": _counts(validation)},
             "epochs": [report.model_dump() for report in trainer.history],
+            "schedule_starts": trainer.schedule_starts,
             "metrics": measured,
         },
     }

@@ -1,5 +1,6 @@
 """Train a DenseNet on a folder of labelled images, resumable after a kill."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from heatdrop.errors import InvalidRequest
 from heatdrop.model import architectures, augmentation, metrics
-from heatdrop.model.architectures import Architecture
-from heatdrop.model.dataset import Dataset, LabelRule
+from heatdrop.model.dataset import Dataset
+from heatdrop.vocabulary import Architecture, LabelRule
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +53,14 @@ class Recipe(BaseModel):
         return self.stages[-1].size
 
     @property
+    def plan(self) -> list[tuple[int, bool]]:
+        """For each epoch its input size, and whether the base is frozen."""
+        return [(stage.size, stage.frozen) for stage in self.stages for _ in range(stage.epochs)]
+
+    @property
     def epochs(self) -> int:
         """Epochs of all stages."""
-        return sum(stage.epochs for stage in self.stages)
+        return len(self.plan)
 
 
 class EpochReport(BaseModel):
@@ -91,6 +97,8 @@ class Trainer:
         self.steps_per_epoch = max(1, len(training) // recipe.batch_size)
         self.total_steps = self.steps_per_epoch * recipe.epochs
         self.history: list[EpochReport] = []
+        self.schedule_starts = [0]
+        """After how many epochs the learning rate was warmed up anew: 0, and where the stages still to come changed."""
         self.shifted = augmentation.shifted(validation.pixels, recipe.seed)
 
     def run(self) -> keras.Model:
@@ -103,7 +111,7 @@ class Trainer:
             first, epoch = max(epoch, done), epoch + stage.epochs
             if first < epoch:
                 self._train_stage(model, stage, first, epoch)
-        return self._finish(model)
+        return self._finish()
 
     def predict(self, model: keras.Model, pixels: Any, size: int) -> Any:
         """(N, S, S, 3) bytes to (N, classes) float32 scores at the input ``size``."""
@@ -122,8 +130,7 @@ class Trainer:
     def _train_stage(self, model: keras.Model, stage: Stage, first: int, last: int) -> None:
         if _freeze_base(model, stage.frozen) or not model.compiled:
             steps_left = self.total_steps - first * self.steps_per_epoch
-            loss_function = keras.losses.CategoricalCrossentropy(label_smoothing=self.recipe.label_smoothing)
-            model.compile(self._optimizer(steps_left), loss_function, jit_compile=False)
+            self._compile(model, self._optimizer(steps_left))
         batches = augmentation.training_batches(
             self.training, stage.size, self.recipe.batch_size, self.recipe.seed + 1000 * first
         )
@@ -147,37 +154,75 @@ class Trainer:
         schedule = keras.optimizers.schedules.CosineDecay(
             peak / 25, max(1, steps - warmup), alpha=0.01 * 25, warmup_target=peak, warmup_steps=warmup
         )
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
-        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        return optimizer
+        return _undecayed(keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay))
+
+    def _compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        loss_function = keras.losses.CategoricalCrossentropy(label_smoothing=self.recipe.label_smoothing)
+        model.compile(optimizer, loss_function, jit_compile=False)
 
     def _validation_auc(self, model: keras.Model, size: int) -> float:
         return metrics.macro_auc(self.predict(model, self.shifted, size), self.validation.targets)
 
     def _after_epoch(self, model: keras.Model, report: EpochReport) -> None:
-        best = max((r.validation_auc for r in self.history if r.size == self.recipe.image_size), default=0.0)
+        best = max((r.validation_auc for r in self.history if r.size == self.recipe.image_size), default=-1.0)
         if report.size == self.recipe.image_size and report.validation_auc > best:
-            model.save_weights(self.work / "best.weights.h5")
+            model.save_weights(self.work / "best.partial.weights.h5")
+            (self.work / "best.partial.weights.h5").replace(self.work / "best.weights.h5")
         self.history.append(report)
         model.save(self.work / "last.partial.keras")
+        state = {
+            "recipe": self.recipe.model_dump(),
+            "data": self._data_digest(),
+            "history": [r.model_dump() for r in self.history],
+            "schedule_starts": self.schedule_starts,
+        }
+        (self.work / "state.partial.json").write_text(json.dumps(state, indent=2))
         (self.work / "last.partial.keras").replace(self.work / "last.keras")
-        state = {"recipe": self.recipe.model_dump(), "history": [r.model_dump() for r in self.history]}
-        (self.work / "state.json").write_text(json.dumps(state, indent=2))
+        (self.work / "state.partial.json").replace(self.work / "state.json")
         self.on_epoch(report)
 
+    def _data_digest(self) -> str:
+        """Tells whether a training goes on with the files, the labels and the split that it began with."""
+        digest = hashlib.sha256()
+        for part in (self.training, self.validation):
+            digest.update(json.dumps([part.labels, part.targets.tolist(), part.groups]).encode())
+        return digest.hexdigest()
+
     def _resume(self) -> keras.Model | None:
+        """The model as it was after the last finished epoch; None when nothing was trained yet.
+
+        Stages still to come may have changed since: the learning rate then starts anew over what is left.
+        """
         state_file = self.work / "state.json"
         if not state_file.exists():
             return None
         state = json.loads(state_file.read_text())
-        if Recipe.model_validate(state["recipe"]) != self.recipe:
-            raise InvalidRequest(f"{self.work} holds a training with other settings; name another --out or remove it")
+        before = Recipe.model_validate(state["recipe"])
         self.history = [EpochReport.model_validate(report) for report in state["history"]]
-        logger.info("resuming after epoch %d", len(self.history))
-        return keras.models.load_model(self.work / "last.keras")
+        done = len(self.history)
+        same = before.model_copy(update={"stages": self.recipe.stages}) == self.recipe
+        if not same or before.plan[:done] != self.recipe.plan[:done]:
+            raise InvalidRequest(f"{self.work} holds a training with other settings; name another --out or remove it")
+        if state.get("data", self._data_digest()) != self._data_digest():
+            raise InvalidRequest(f"{self.work} holds a training on other images; name another --out or remove it")
+        logger.info("resuming after epoch %d", done)
+        replanned = before.stages != self.recipe.stages
+        self.schedule_starts = state.get("schedule_starts", [0]) + [done] * replanned
+        model = keras.models.load_model(self.work / "last.keras", compile=not replanned)
+        if not replanned:
+            self._restore_optimizer(model)
+        return model
 
-    def _finish(self, model: keras.Model) -> keras.Model:
-        model.load_weights(self.work / "best.weights.h5")
+    def _restore_optimizer(self, model: keras.Model) -> None:
+        """Keras does not save what is excluded from weight decay, and cannot be told once the optimizer is loaded."""
+        saved = model.optimizer
+        optimizer = _undecayed(keras.optimizers.AdamW.from_config(saved.get_config()))
+        optimizer.build(model.trainable_variables)
+        for variable, value in zip(optimizer.variables, saved.variables, strict=True):
+            variable.assign(value)
+        self._compile(model, optimizer)
+
+    def _finish(self) -> keras.Model:
         recipe = self.recipe
         final = architectures.build(
             recipe.architecture,
@@ -186,7 +231,8 @@ class Trainer:
             size=recipe.image_size,
             standardise=recipe.standardise,
         )
-        final.set_weights(model.get_weights())
+        # Into a model without an optimizer, since that of a frozen epoch would not fit a later one.
+        final.load_weights(self.work / "best.weights.h5")
         return final
 
 
@@ -204,6 +250,12 @@ def judge(trainer: Trainer, model: keras.Model) -> dict[str, metrics.Metrics]:
         "validation": metrics.evaluate(plain, targets, negative=negative, threshold=threshold),
         "validation_shifted": metrics.evaluate(shifted, targets, negative=negative, threshold=threshold),
     }
+
+
+def _undecayed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer, which is to decay kernels alone."""
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return optimizer
 
 
 def _freeze_base(model: keras.Model, frozen: bool) -> bool:

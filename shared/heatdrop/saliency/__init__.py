@@ -1,5 +1,7 @@
 """SmoothGrad: exact, fast, and the same every time. Pure: arrays in, arrays out."""
 
-from heatdrop.saliency.smoothgrad import SaliencyMaps, SmoothGrad, smoothgrad
+from heatdrop.saliency.engine import SmoothGrad
+from heatdrop.saliency.maps import SaliencyMaps
+from heatdrop.saliency.smoothgrad import smoothgrad
 
 __all__ = ["SaliencyMaps", "SmoothGrad", "smoothgrad"]

@@ -17,14 +17,19 @@ Power = Literal["g", "abs", "g2", "g3", "g4"]
 POWERS: tuple[Power, ...] = get_args(Power)
 
 Array = NDArray[np.float64]
+Float = NDArray[np.float32]
 Moments = dict[Power, Array]
 
 
 @dataclass(frozen=True)
 class _Estimate:
-    """An estimator's value and the variance of one sample's contribution, from the means of the powers of g."""
+    """An estimator's value and the variance of one sample's contribution, from the means of the powers of g.
+
+    ``averaged`` is the power of which the estimator is the mean, if it is one.
+    """
 
     needs: tuple[Power, ...]
+    averaged: Power | None
     value: Callable[[Moments], Array]
     sample_variance: Callable[[Moments], Array]
 
@@ -39,11 +44,11 @@ def _fourth_central(m: Moments) -> Array:
 
 
 _ESTIMATES: dict[Estimator, _Estimate] = {
-    "mean_abs": _Estimate(("abs", "g2"), lambda m: m["abs"], lambda m: m["g2"] - m["abs"] ** 2),
-    "signed": _Estimate(("g", "g2"), lambda m: np.abs(m["g"]), _variance),
-    "squared": _Estimate(("g2", "g4"), lambda m: m["g2"], lambda m: m["g4"] - m["g2"] ** 2),
+    "mean_abs": _Estimate(("abs", "g2"), "abs", lambda m: m["abs"], lambda m: m["g2"] - m["abs"] ** 2),
+    "signed": _Estimate(("g", "g2"), "g", lambda m: np.abs(m["g"]), _variance),
+    "squared": _Estimate(("g2", "g4"), "g2", lambda m: m["g2"], lambda m: m["g4"] - m["g2"] ** 2),
     "variance": _Estimate(
-        ("g", "g2", "g3", "g4"), _variance, lambda m: np.maximum(_fourth_central(m), 0) - _variance(m) ** 2
+        ("g", "g2", "g3", "g4"), None, _variance, lambda m: np.maximum(_fourth_central(m), 0) - _variance(m) ** 2
     ),
 }
 
@@ -57,7 +62,7 @@ def powers_needed(estimators: Iterable[Estimator]) -> tuple[Power, ...]:
     wanted: set[Power] = set()
     for name in estimators:
         if name not in _ESTIMATES:
-            raise InvalidRequest(f"estimator is {name!r}; choose among {', '.join(ESTIMATORS)}")
+            raise InvalidRequest(f"estimators holds {name!r}; choose among {', '.join(ESTIMATORS)}")
         wanted.update(_ESTIMATES[name].needs)
     if not wanted:
         raise InvalidRequest(f"estimators is empty; choose among {', '.join(ESTIMATORS)}")
@@ -65,30 +70,79 @@ def powers_needed(estimators: Iterable[Estimator]) -> tuple[Power, ...]:
 
 
 class RunningSums:
-    """Sums of powers of the gradients of one image, (K, H, W, C) each, in float64."""
+    """Sums of powers of the gradients of one image, (K, H, W, C) each, in float64.
 
-    def __init__(self, powers: tuple[Power, ...]) -> None:
+    The samples come in blocks of ``block`` that depend on each other; blocks are independent of one another. With
+    more than one sample in a block the standard error follows the scatter of the blocks: the error that independent
+    samples would have, times one factor a class for what the blocks save. One block's scatter says too little about
+    a single pixel, so the factor is pooled over the map. Until two blocks are complete it is 1, which is too high
+    rather than too low. It is 1 for ``variance`` too, which is no mean.
+    """
+
+    def __init__(self, powers: tuple[Power, ...], block: int = 1) -> None:
         self.powers = powers
         self.count = 0
+        self._block = block
         self._sums: Moments = {}
+        self._open: Moments = {}
+        self._open_count = 0
+        self._blocks = 0
+        self._squares: Moments = {}
 
-    def add(self, count: int, sums: Iterable[NDArray[np.float32]]) -> None:
-        """Add the sums over ``count`` samples, in the order of ``powers``."""
+    def add(self, count: int, sums: Iterable[Float]) -> None:
+        """Add the sums over ``count`` samples, in the order of ``powers``; they may complete a block, not overlap one.
+
+        Raises:
+            ValueError: the samples belong to more than one block.
+        """
+        if self._open_count + count > self._block > 1:
+            raise ValueError(f"{count} samples overlap a block of {self._block}")
+        self.count += count
         for power, values in zip(self.powers, sums, strict=True):
-            if self.count:
+            target = self._sums if self._block == 1 else self._open
+            if power in target:
+                target[power] += values
+            else:
+                target[power] = values.astype(np.float64)
+        self._open_count += count
+        if self._open_count == self._block > 1:
+            self._close_block()
+
+    def _close_block(self) -> None:
+        for power, values in self._open.items():
+            square = np.square(values).sum(axis=(1, 2, 3))
+            self._squares[power] = self._squares.get(power, 0) + square
+            if power in self._sums:
                 self._sums[power] += values
             else:
-                self._sums[power] = values.astype(np.float64)
-        self.count += count
+                self._sums[power] = values
+        self._open, self._open_count = {}, 0
+        self._blocks += 1
 
-    def estimate(self, name: Estimator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def estimate(self, name: Estimator) -> tuple[Float, Float]:
         """The map (K, H, W) and its standard error, both at the channel where the map is greatest."""
         rule = _ESTIMATES[name]
-        means = {power: self._sums[power] / self.count for power in rule.needs}
+        means = {power: self._total(power) / self.count for power in rule.needs}
         value = rule.value(means)
-        error = np.sqrt(np.maximum(rule.sample_variance(means), 0) / max(self.count - 1, 1))
+        variance = np.maximum(rule.sample_variance(means), 0) / max(self.count - 1, 1)
+        error = np.sqrt(variance * self._saving(rule.averaged, variance)[:, None, None, None])
         channel = value.argmax(axis=-1)[..., None]
         return (
             np.take_along_axis(value, channel, -1)[..., 0].astype(np.float32),
             np.take_along_axis(error, channel, -1)[..., 0].astype(np.float32),
         )
+
+    def _total(self, power: Power) -> Array:
+        parts = [sums[power] for sums in (self._sums, self._open) if power in sums]
+        total: Array = np.sum(parts, axis=0)
+        return total
+
+    def _saving(self, power: Power | None, variance: Array) -> Array:
+        """The variance of the mean as the blocks tell it, over ``variance``, the one of as many independent samples."""
+        independent = variance.sum(axis=(1, 2, 3))
+        if power is None or self._blocks < 2:
+            return np.ones_like(independent)
+        scatter = self._squares[power] - np.square(self._sums[power]).sum(axis=(1, 2, 3)) / self._blocks
+        of_mean = np.maximum(scatter, 0) / (self._blocks - 1) / (self._block * self.count)
+        saving: Array = np.divide(of_mean, independent, out=np.ones_like(independent), where=independent > 0)
+        return saving

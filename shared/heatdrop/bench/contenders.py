@@ -1,0 +1,70 @@
+"""Who is measured: each by its own recipe, as fast as its documentation lets it be."""
+
+from dataclasses import dataclass
+
+from heatdrop.bench.environments import Environment
+from heatdrop.errors import InvalidRequest
+
+_TENSORFLOW_PEER = ("scikit-image", "lazy-loader", "imageio", "tifffile", "networkx")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A library that offers SmoothGrad.
+
+    Attributes:
+        name: as in reports.
+        module: of ``heatdrop.bench.peers``.
+        estimator: what it computes, in Heatdrop's words.
+        environment: what it needs; None is this environment.
+        how: the settings it runs with.
+    """
+
+    name: str
+    module: str
+    estimator: str
+    environment: Environment | None
+    how: str
+
+
+HEATDROP = Contender("heatdrop", "ours", "mean_abs", None, "as smoothgrad() runs by default")
+
+PEERS = (
+    Contender("tf-keras-vis", "tf_keras_vis", "mean_abs", None, "Saliency, logit, one call a class"),
+    Contender(
+        "xplique",
+        "xplique",
+        "signed",
+        Environment("xplique", ("xplique==2.0.2", "deprecated", "wrapt", "einops", *_TENSORFLOW_PEER), True),
+        "SmoothGrad on the logits, batches of 5, one call a class",
+    ),
+    Contender(
+        "saliency",
+        "pair",
+        "squared",
+        Environment("saliency", ("saliency==0.2.1", *_TENSORFLOW_PEER), True),
+        "GradientSaliency with a compiled gradient function, one call a class",
+    ),
+    Contender(
+        "captum",
+        "captum",
+        "mean_abs",
+        Environment("captum", ("torch==2.13.0", "captum==0.9.0", "numpy"), False),
+        "NoiseTunnel of Saliency, weights frozen, batches of 5, one call a class",
+    ),
+)
+
+
+def chosen_peers(names: str) -> tuple[Contender, ...]:
+    """The peers of a comma-separated list; ``all`` or ``none``.
+
+    Raises:
+        InvalidRequest: an unknown name.
+    """
+    if names in {"all", "none"}:
+        return PEERS if names == "all" else ()
+    known = {peer.name: peer for peer in PEERS}
+    for name in names.split(","):
+        if name not in known:
+            raise InvalidRequest(f"peers holds {name!r}; choose among {', '.join(known)}, all and none")
+    return tuple(known[name] for name in names.split(","))

@@ -1,0 +1,13 @@
+"""A Keras classifier without its squashing function, as a peer's user would take it."""
+
+from typing import Any
+
+import keras
+
+
+def logits_model(model: Any) -> Any:
+    """A model with a linear end and the same weights."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    copy.layers[-1].activation = keras.activations.linear
+    return copy

@@ -1,0 +1,96 @@
+"""Class activation maps: coarser than SmoothGrad, one pass an image. The arithmetic is tf-keras-vis's.
+
+- ``gradcam``: Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, "Grad-CAM", ICCV 2017
+- ``gradcam++``: Chattopadhay, Sarkar, Howlader, Balasubramanian, "Grad-CAM++", WACV 2018
+- ``layercam``: Jiang, Zhang, Hou, Cheng, Wei, "LayerCAM", IEEE TIP 2021
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from heatdrop.errors import InvalidRequest
+from heatdrop.saliency import checks
+from heatdrop.saliency.engine import SmoothGrad, engine_of
+from heatdrop.saliency.maps import Float, SaliencyMaps, settle
+
+ActivationMethod = Literal["gradcam", "gradcam++", "layercam"]
+ACTIVATION_METHODS: tuple[ActivationMethod, ...] = get_args(ActivationMethod)
+
+
+def activation_maps(
+    model: keras.Model,
+    images: ArrayLike,
+    classes: ArrayLike | None = None,
+    *,
+    method: ActivationMethod = "gradcam",
+    top: int = 3,
+    layer: str | None = None,
+) -> SaliencyMaps:
+    """Explain by what a convolutional layer saw, weighted by the gradient of a class's logit.
+
+    Args:
+        model: a functional or sequential Keras classifier, its layers not nested in a model of their own.
+        images: (B, H, W, C) float32, already preprocessed.
+        classes: (B, K) class indices to explain; the ``top`` best of each image by default.
+        method: one of ``ACTIVATION_METHODS``.
+        top: how many classes to explain when ``classes`` is not given (at most the model has).
+        layer: the name of a layer to look at; the last convolution by default.
+
+    Returns:
+        Maps under the method's name, 0 or more, of no unit: the layer's map enlarged to H x W linearly.
+
+    Raises:
+        InvalidRequest: an argument has the wrong shape or is out of its range; the message names it.
+    """
+    if method not in ACTIVATION_METHODS:
+        raise InvalidRequest(f"method is {method!r}; choose one of {', '.join(ACTIVATION_METHODS)}")
+    engine = engine_of(model)
+    batch = checks.images(images, engine.input_shape)
+    scores = engine.predict(batch)
+    chosen = checks.classes(classes, scores, top)
+    explain = _method(method, model, layer)
+    maps = np.zeros((*chosen.shape, *batch.shape[1:3]), np.float32)
+    warnings = []
+    for index, image in enumerate(batch):
+        for position, number in enumerate(chosen[index]):
+            maps[index, position] = explain(_score(engine, int(number)), image)
+        found = {str(method): maps[index]}
+        warnings.append(tuple(settle(found, {method: np.zeros_like(maps[index])}, image, chosen[index])))
+    return SaliencyMaps(
+        maps={method: maps},
+        standard_errors={},
+        relative_errors={},
+        classes=chosen,
+        scores=np.take_along_axis(scores, chosen, axis=1),
+        samples=np.zeros(len(batch), np.int64),
+        converged=np.ones(len(batch), np.bool_),
+        warnings=tuple(warnings),
+    )
+
+
+def _method(method: ActivationMethod, model: keras.Model, layer: str | None) -> Callable[[Any, Float], Float]:
+    # Imported here: only these methods need it.
+    from tf_keras_vis.gradcam import Gradcam
+    from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
+    from tf_keras_vis.layercam import Layercam
+    from tf_keras_vis.utils.model_modifiers import ReplaceToLinear
+
+    names = {known.name for known in model.layers}
+    if layer is not None and layer not in names:
+        raise InvalidRequest(f"layer is {layer!r}; the model has none of that name")
+    if layer is None and not any(isinstance(known, keras.layers.Conv2D) for known in model.layers):
+        raise InvalidRequest("model has no convolution of its own (one inside a nested model does not count)")
+    kind = {"gradcam": Gradcam, "gradcam++": GradcamPlusPlus, "layercam": Layercam}[method]
+    explain = kind(model, model_modifier=ReplaceToLinear(), clone=True)
+    options = {"penultimate_layer": layer, "seek_penultimate_conv_layer": layer is None, "normalize_cam": False}
+    return lambda score, image: np.asarray(explain(score, image[None], **options), np.float32)[0]
+
+
+def _score(engine: SmoothGrad, number: int) -> Callable[[Any], Any]:
+    if engine.head.two_sided:
+        return lambda outputs: outputs[:, 0] if number else -outputs[:, 0]
+    return lambda outputs: outputs[:, number]

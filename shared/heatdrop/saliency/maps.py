@@ -1,0 +1,90 @@
+"""The result of every method: raw maps of a batch of images, and what must be known to read them."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatdrop.saliency.scores import Head, Score
+
+Float = NDArray[np.float32]
+
+NO_SIGNAL = 1e-10
+"""A map is empty when moving its strongest pixel across the image's whole range would change the score by less."""
+
+SATURATED = 1e-4
+"""A probability this close to 1 leaves its gradient fewer than four digits in float32."""
+
+# A map of squares has the unit of a square.
+_SQUARES = {"squared", "variance"}
+
+
+@dataclass(frozen=True)
+class SaliencyMaps:
+    """Raw maps of a batch of images; nothing is normalised.
+
+    Attributes:
+        maps: name to (B, K, H, W) float32, where the name is an estimator of SmoothGrad or another method. For
+            SmoothGrad in units of score per unit of preprocessed input (its square for ``squared`` and ``variance``),
+            the maximum over channels.
+        standard_errors: estimator to (B, K, H, W) float32, in the same units; empty when fewer than two samples.
+        relative_errors: estimator to (B, K) float32: the L2 norm of the standard error over that of the map.
+        classes: (B, K) class indices that the maps explain.
+        scores: (B, K) what the model says of those classes for the image without noise: probabilities, or the logits
+            of a model that ends in logits.
+        samples: (B,) noisy copies used for each image; 0 means the plain gradient.
+        converged: (B,) whether the relative errors came under the tolerance asked for; all True if none was.
+        seed: what the noise was drawn from.
+        warnings: for each image, sentences about maps that should not be read as an explanation.
+    """
+
+    maps: dict[str, Float]
+    standard_errors: dict[str, Float]
+    relative_errors: dict[str, Float]
+    classes: NDArray[np.int64]
+    scores: Float
+    samples: NDArray[np.int64]
+    converged: NDArray[np.bool_]
+    seed: int = 0
+    warnings: tuple[tuple[str, ...], ...] = field(default=())
+
+
+def relative_error(values: Float, errors: Float) -> Float:
+    """The L2 norms of standard errors (K, H, W) over those of the maps, (K,); 0 for an empty map."""
+    of_values, of_errors = (np.sqrt(np.square(x, dtype=np.float64).sum(axis=(1, 2))) for x in (values, errors))
+    ratio = np.divide(of_errors, of_values, out=np.zeros_like(of_values), where=of_values > 0)
+    rounded: Float = ratio.astype(np.float32)
+    return rounded
+
+
+def settle(maps: dict[str, Float], errors: dict[str, Float], image: Float, classes: NDArray[np.int64]) -> list[str]:
+    """Empty the maps (K, H, W) of one image that carry nothing, in place, and say which: nothing is ever amplified."""
+    warnings = []
+    span = float(image.max() - image.min()) or 1.0
+    for name, values in maps.items():
+        for index, value, error in zip(classes, values, errors[name], strict=True):
+            strongest = float(np.abs(value).max())
+            effect = (strongest**0.5 if name in _SQUARES else strongest) * span
+            if not (np.isfinite(value).all() and np.isfinite(error).all()):
+                warnings.append(f"{name} of class {index} was not finite and is left empty")
+            elif not effect > NO_SIGNAL:
+                warnings.append(f"{name} of class {index} has no signal and is left empty")
+            else:
+                continue
+            value[...] = 0
+            error[...] = 0
+    return warnings
+
+
+def score_warnings(scores: Float, classes: NDArray[np.int64], score: Score, head: Head) -> list[str]:
+    """What the scores (K,) of one image mean for its maps."""
+    warnings = []
+    if score == "probability":
+        warnings += [
+            f"the probability of class {index} is {value:.6f}: so close to 1 its gradient is mostly rounding, use logit"
+            for index, value in zip(classes, scores, strict=True)
+            if value > 1 - SATURATED
+        ]
+    if head.mirrored(score) and len(set(classes.tolist())) == 2:
+        warnings.append("what speaks for one of two classes speaks against the other: their maps are the same")
+    return warnings

@@ -1,0 +1,272 @@
+"""What a network is made of: descriptions in NumPy that can be rewritten, each of which builds its TensorFlow code.
+
+Built operations have the value and the gradient of the Keras layers they stand for; only the cost differs. Images are
+(B, H, W, C) throughout. The kernels are those of ``tf.nn.conv2d``: (height, width, channels in, channels out).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from typing_extensions import override
+
+Array = NDArray[Any]
+Function = Callable[..., Any]
+Padding = Literal["SAME", "VALID"]
+Squashing = Literal["softmax", "sigmoid"]
+
+
+class Operation:
+    """One step of a network."""
+
+    def build(self, dtype: Any) -> Function:
+        """The step as a function of tensors of ``dtype``; its constants are made once, here."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Affine(Operation):
+    """``x * scale + shift`` for each channel; ``scale`` None is 1. An inference-time batch normalisation."""
+
+    scale: Array | None
+    shift: Array
+
+    @override
+    def build(self, dtype: Any) -> Function:
+        shift = tf.constant(self.shift, dtype) if self.shift.any() else None
+        scale = None if self.scale is None else tf.constant(self.scale, dtype)
+
+        def affine(x: Any) -> Any:
+            scaled = x if scale is None else x * scale
+            return scaled if shift is None else tf.nn.bias_add(scaled, shift)
+
+        return affine
+
+
+@dataclass(frozen=True, eq=False)
+class Relu(Operation):
+    """``max(x, 0)``."""
+
+    @override
+    def build(self, dtype: Any) -> Function:
+        relu: Function = tf.nn.relu
+        return relu
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(Operation):
+    """A two-dimensional convolution with a bias, and a ReLU if ``relu``."""
+
+    kernel: Array
+    bias: Array | None
+    stride: int = 1
+    padding: Padding = "SAME"
+    relu: bool = False
+
+    @property
+    def pads(self) -> bool:
+        """Whether zeros are put around the image."""
+        return self.padding == "SAME" and self.kernel.shape[:2] != (1, 1)
+
+    @override
+    def build(self, dtype: Any) -> Function:
+        kernel = tf.constant(self.kernel, dtype)
+        bias = None if self.bias is None else tf.constant(self.bias, dtype)
+        backward = self._backward(kernel, dtype)
+
+        def convolve(x: Any) -> Any:
+            y = tf.nn.conv2d(x, kernel, self.stride, self.padding)
+            if bias is not None:
+                y = tf.nn.bias_add(y, bias)
+            if self.relu:
+                y = tf.nn.relu(y)
+
+            def gradient(upstream: Any) -> Any:
+                if self.relu:
+                    upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=y)
+                return backward(upstream, x)
+
+            return y, gradient
+
+        return _with_own_gradient(convolve)
+
+    def _backward(self, kernel: Any, dtype: Any) -> Function:
+        """The gradient with respect to the input, given the one with respect to the output and the input itself.
+
+        TensorFlow's own gradient of a convolution runs at half the speed of a convolution on a CPU, so it is
+        written as one.
+        """
+        height, width = self.kernel.shape[:2]
+        if self.stride == 1:
+            flipped = tf.constant(np.ascontiguousarray(self.kernel[::-1, ::-1].transpose(0, 1, 3, 2)), dtype)
+            padding = [[0, 0], self._backward_padding(height), self._backward_padding(width), [0, 0]]
+            symmetric = self.padding == "SAME" and height % 2 == width % 2 == 1
+            return lambda upstream, x: tf.nn.conv2d(upstream, flipped, 1, "SAME" if symmetric else padding)
+        if self.padding == "VALID" and min(height, width) >= 2 * self.stride > 2:
+            return self._backward_by_phases(dtype)
+        return lambda upstream, x: tf.raw_ops.Conv2DBackpropInput(
+            input_sizes=tf.shape(x),
+            filter=kernel,
+            out_backprop=upstream,
+            strides=[1, self.stride, self.stride, 1],
+            padding=self.padding,
+        )
+
+    def _backward_padding(self, size: int) -> list[int]:
+        before = (size - 1) // 2 if self.padding == "SAME" else 0
+        after = size - 1 - before if self.padding == "SAME" else 0
+        return [size - 1 - before, size - 1 - after]
+
+    def _backward_by_phases(self, dtype: Any) -> Function:
+        """Input pixels with the same remainder by the stride see the same taps: one small convolution serves each.
+
+        Row u = stride * i + p receives sum over j of upstream[i - j] * kernel[stride * j + p].
+        """
+        height, width, channels, outputs = self.kernel.shape
+        stride, reach = self.stride, -(-max(height, width) // self.stride)
+        taps = np.zeros((reach * stride, reach * stride, channels, outputs), self.kernel.dtype)
+        taps[:height, :width] = self.kernel
+        taps = taps.reshape(reach, stride, reach, stride, channels, outputs)[::-1, :, ::-1]
+        phases = taps.transpose(0, 2, 5, 1, 3, 4).reshape(reach, reach, outputs, stride * stride * channels)
+        kernel = tf.constant(np.ascontiguousarray(phases), dtype)
+
+        def backward(upstream: Any, x: Any) -> Any:
+            (rows, columns), (high, wide) = x.shape[1:3], upstream.shape[1:3]
+            padding = [
+                [0, 0],
+                [reach - 1, -(-rows // stride) - high],
+                [reach - 1, -(-columns // stride) - wide],
+                [0, 0],
+            ]
+            gradient = tf.nn.depth_to_space(tf.nn.conv2d(upstream, kernel, 1, padding), stride)
+            return gradient[:, :rows, :columns]
+
+        return backward
+
+
+@dataclass(frozen=True, eq=False)
+class AveragePool(Operation):
+    """The mean of each window; padding does not count."""
+
+    size: tuple[int, int]
+    strides: tuple[int, int]
+    padding: Padding
+
+    @override
+    def build(self, dtype: Any) -> Function:
+        return lambda x: tf.nn.avg_pool2d(x, self.size, self.strides, self.padding)
+
+
+@dataclass(frozen=True, eq=False)
+class MaxPool(Operation):
+    """The greatest value of each window."""
+
+    size: tuple[int, int]
+    strides: tuple[int, int]
+    padding: Padding
+
+    @override
+    def build(self, dtype: Any) -> Function:
+        if tf.config.list_physical_devices("GPU"):
+            return lambda x: tf.nn.max_pool2d(x, self.size, self.strides, self.padding)
+        return self._remembering
+
+    @property
+    def _remembering(self) -> Function:
+        """Remembers where each maximum was; TensorFlow's own gradient searches again for every class."""
+        window = {"ksize": [1, *self.size, 1], "strides": [1, *self.strides, 1], "padding": self.padding}
+
+        def pool(x: Any) -> Any:
+            y, where = tf.raw_ops.MaxPoolWithArgmax(input=x, **window)
+
+            def gradient(upstream: Any) -> Any:
+                return tf.raw_ops.MaxPoolGradWithArgmax(input=x, grad=upstream, argmax=where, **window)
+
+            return y, gradient
+
+        return _with_own_gradient(pool)
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalAverage(Operation):
+    """(B, H, W, C) to (B, C)."""
+
+    @override
+    def build(self, dtype: Any) -> Function:
+        return lambda x: tf.reduce_mean(x, axis=[1, 2])
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Operation):
+    """(B, channels in) to (B, channels out)."""
+
+    kernel: Array
+    bias: Array | None
+
+    @override
+    def build(self, dtype: Any) -> Function:
+        kernel = tf.constant(self.kernel, dtype)
+        bias = tf.constant(np.zeros(self.kernel.shape[1]) if self.bias is None else self.bias, dtype)
+        return lambda x: tf.nn.bias_add(tf.matmul(x, kernel), bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Concatenate(Operation):
+    """Channels of several tensors side by side."""
+
+    @override
+    def build(self, dtype: Any) -> Function:
+        return lambda *tensors: tf.concat(tensors, axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Squash(Operation):
+    """Logits to probabilities."""
+
+    name: Squashing
+
+    @override
+    def build(self, dtype: Any) -> Function:
+        squash: Function = tf.nn.softmax if self.name == "softmax" else tf.nn.sigmoid
+        return squash
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Stands for the i-th input among the arguments of an ``Opaque`` operation."""
+
+    position: int
+
+
+@dataclass(frozen=True, eq=False)
+class Opaque(Operation):
+    """Any other Keras layer or operation, called as it is; TensorFlow differentiates it."""
+
+    layer: Function
+    arguments: Any
+    """(args, kwargs) as Keras recorded them, with ``Reference`` in place of tensors."""
+
+    @override
+    def build(self, dtype: Any) -> Function:
+        def call(*tensors: Any) -> Any:
+            args, kwargs = keras.tree.map_structure(
+                lambda leaf: tensors[leaf.position] if isinstance(leaf, Reference) else leaf, self.arguments
+            )
+            return tf.cast(self.layer(*args, **kwargs), dtype)
+
+        return call
+
+
+@dataclass(frozen=True, eq=False)
+class Activation(Opaque):
+    """Any activation function that is neither ReLU, softmax nor sigmoid."""
+
+
+def _with_own_gradient(function: Function) -> Function:
+    """``function`` gives (value, gradient function); TensorFlow shall use both."""
+    wrapped: Function = tf.custom_gradient(function)
+    return wrapped

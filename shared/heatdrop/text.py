@@ -1,0 +1,15 @@
+"""Text that comes from outside, made fit for a person to read."""
+
+from pydantic import ValidationError
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters, which a terminal would obey and a font cannot draw."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def first_problem(error: ValidationError) -> str:
+    """What is wrong, in one line: the first of the problems that pydantic found, behind its place."""
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place}: {problem['msg']}" if place else problem["msg"]

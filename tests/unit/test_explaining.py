@@ -1,0 +1,130 @@
+"""One image and its model become heatmaps: the right ones, the same ones every time."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from heatdrop import __version__, images
+from heatdrop.classifier import Classifier, model_input
+from heatdrop.errors import InvalidBundle, RejectedImage
+from heatdrop.explaining import Explainer, Explanation
+from heatdrop.images import Limits
+from heatdrop.model import packing
+from heatdrop.model.bundle import Bundle, open_bundle
+from heatdrop.saliency import smoothgrad
+from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings, Prediction
+
+SETTINGS = ExplanationSettings(top=2, samples=4, seed=11)
+
+
+@pytest.fixture(scope="module")
+def explainer(tiny_bundle: Bundle) -> Explainer:
+    return Explainer(tiny_bundle, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def chest(radiographs: Path) -> bytes:
+    pixels = images.decode((radiographs / "RG1_J2KI.dcm").read_bytes()).pixels
+    return cv2.imencode(".jpg", images.resize(pixels, (900, 800)))[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def predictions(tiny_bundle: Bundle, chest: bytes) -> tuple[Prediction, ...]:
+    return Classifier(tiny_bundle).classify(images.decode(chest, at_least=tiny_bundle.size))
+
+
+@pytest.fixture(scope="module")
+def explanation(explainer: Explainer, chest: bytes, predictions: tuple[Prediction, ...]) -> Explanation:
+    return explainer.explain(chest, predictions)
+
+
+def arrays_of(explanation: Explanation, position: int = 0) -> dict[str, Any]:
+    with np.load(io.BytesIO(explanation.heatmaps[position].maps[1]), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def test_the_best_classes_are_explained_best_first(explanation: Explanation, predictions) -> None:
+    assert [heatmap.label for heatmap in explanation.heatmaps] == [p.label for p in predictions[:2]]
+
+
+def test_the_map_in_the_file_is_smoothgrads_of_what_the_classifier_saw(
+    explanation: Explanation, tiny_bundle: Bundle, chest: bytes, predictions
+) -> None:
+    classes = [tiny_bundle.labels.index(p.label) for p in predictions[:2]]
+    expected = smoothgrad(
+        packing.load_keras(tiny_bundle),
+        model_input(images.decode(chest, at_least=tiny_bundle.size), tiny_bundle)[None],
+        [classes],
+        samples=4,
+        seed=11,
+    )
+    for position in range(2):
+        found = arrays_of(explanation, position)
+        np.testing.assert_allclose(found["mean_abs"], expected.maps["mean_abs"][0, position], rtol=1e-4, atol=1e-8)
+        error = expected.standard_errors["mean_abs"][0, position]
+        np.testing.assert_allclose(found["standard_error"], error, rtol=1e-3, atol=1e-7)
+        assert found["mean_abs"].shape == (48, 32)
+    assert not np.allclose(arrays_of(explanation, 0)["mean_abs"], arrays_of(explanation, 1)["mean_abs"])
+
+
+def test_the_file_says_all_that_is_needed_to_make_the_map_again(explanation, tiny_bundle: Bundle, predictions) -> None:
+    assert json.loads(str(arrays_of(explanation)["provenance"])) == {
+        "heatdrop": __version__,
+        "method": "smoothgrad",
+        "score": "logit",
+        "samples": 4,
+        "noise_level": 0.2,
+        "estimator": "mean_abs",
+        "seed": 11,
+        "label": predictions[0].label,
+        "probability": predictions[0].score,
+        "model": {"name": "tiny", "version": tiny_bundle.model.version},
+        "input": {"height": 48, "width": 32, "preprocess": "densenet"},
+        "units": "score per unit of preprocessed input; maximum over channels",
+        "warnings": [],
+        "note": DISCLAIMER,
+    }
+
+
+def test_explaining_again_leaves_the_same_bytes(explainer, explanation, chest: bytes, predictions) -> None:
+    again = explainer.explain(chest, predictions)
+    assert [heatmap.files for heatmap in again.heatmaps] == [heatmap.files for heatmap in explanation.heatmaps]
+
+
+def test_names_of_files_are_harmless_and_differ_whatever_the_labels(
+    explanation: Explanation, tiny_bundle: Bundle
+) -> None:
+    names = [name for heatmap in explanation.heatmaps for name, _ in heatmap.files]
+    assert len(set(names)) == 6
+    for heatmap in explanation.heatmaps:
+        index = tiny_bundle.labels.index(heatmap.label)
+        stem = {0: "0-x-1", 1: "1", 2: "2-a-0m"}[index]
+        kinds = ("overlay.png", "figure.png", "maps.npz")
+        assert tuple(name for name, _ in heatmap.files) == tuple(f"{stem}.{kind}" for kind in kinds)
+
+
+def test_the_overlay_has_the_proportions_of_the_image_and_not_of_the_models_input(explanation: Explanation) -> None:
+    shown = cv2.imdecode(np.frombuffer(explanation.heatmaps[0].overlay[1], np.uint8), cv2.IMREAD_COLOR)
+    assert shown.shape == (768, 683, 3)
+
+
+def test_a_map_of_the_plain_gradient_has_no_standard_error(tiny_bundle: Bundle, chest: bytes, predictions) -> None:
+    plain = Explainer(tiny_bundle, ExplanationSettings(top=20, samples=0)).explain(chest, predictions)
+    assert len(plain.heatmaps) == 3  # as many as the model has
+    assert set(arrays_of(plain)) == {"mean_abs", "provenance"}
+
+
+def test_what_cannot_be_decoded_is_rejected(tiny_bundle: Bundle, chest: bytes, predictions) -> None:
+    with pytest.raises(RejectedImage):
+        Explainer(tiny_bundle, SETTINGS, Limits(max_pixels=1000)).explain(chest, predictions)
+
+
+def test_a_changed_model_is_refused(bundle_copy: Path) -> None:
+    (bundle_copy / "model.keras").write_bytes(b"other")
+    with pytest.raises(InvalidBundle, match=r"model\.keras"):
+        Explainer(open_bundle(bundle_copy), SETTINGS)

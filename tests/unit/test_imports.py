@@ -1,0 +1,81 @@
+"""What each part may load: prediction without TensorFlow, the core without AWS, the settling without images."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heatdrop.model.bundle import Bundle
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"tensorflow", "keras", "matplotlib", "sklearn"}
+AWS = {"boto3", "botocore", "aws_lambda_powertools", "moto"}
+
+
+def loaded_by(statement: str, **environment: str) -> set[str]:
+    """The top-level modules of a fresh process after ``statement``."""
+    script = f"{statement}\nimport json, sys\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def function(name: str, file: str) -> str:
+    return f"import sys; sys.path.insert(0, {str(ROOT / 'functions' / name)!r}); import {file}"
+
+
+ENVIRONMENT = {
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    "AWS_ACCESS_KEY_ID": "none",
+    "AWS_SECRET_ACCESS_KEY": "none",
+    "POWERTOOLS_METRICS_NAMESPACE": "Heatdrop",
+    "POWERTOOLS_SERVICE_NAME": "test",
+    "IMAGES_TABLE": "t",
+    "RESULTS_BUCKET": "r",
+    "NOTIFICATIONS_TOPIC": "n",
+    "INPUT_BUCKET": "i",
+    "JOB_QUEUE": "q",
+    "JOB_DEFINITION": "d",
+    "TOP": "3",
+    "SAMPLES": "20",
+    "NOISE_LEVEL": "0.2",
+    "ESTIMATOR": "mean_abs",
+    "MAX_BYTES": "1000",
+    "MAX_PIXELS": "1000",
+    "STUCK_AFTER_MINUTES": "60",
+}
+
+
+def test_the_inference_function_loads_no_tensorflow(small_bundle: Bundle) -> None:
+    modules = loaded_by(function("inference", "app"), BUNDLE_URI=str(small_bundle.folder), **ENVIRONMENT)
+    assert "ai_edge_litert" in modules
+    assert not modules & HEAVY
+
+
+def test_the_job_events_function_loads_nothing_of_images_or_models() -> None:
+    modules = loaded_by(function("job_events", "app"), **ENVIRONMENT)
+    assert "boto3" in modules
+    assert not modules & (HEAVY | {"cv2", "numpy", "ai_edge_litert", "pydicom"})
+
+
+@pytest.mark.parametrize("module", ["heatdrop.cli.app", "heatdrop.direct", "heatdrop.model.default"])
+def test_classifying_on_the_command_line_loads_neither_tensorflow_nor_aws(module: str) -> None:
+    assert not loaded_by(f"import {module}") & (HEAVY | AWS)
+
+
+def test_the_core_loads_nothing_of_aws() -> None:
+    core = [f"heatdrop.{name}" for name in ("images", "saliency", "rendering", "explaining", "classifier", "direct")]
+    core += [f"heatdrop.model.{path.stem}" for path in (ROOT / "shared/heatdrop/model").glob("*.py")]
+    modules = loaded_by(f"import {', '.join(core)}")
+    assert "tensorflow" in modules  # the process did load them
+    assert not modules & AWS
+
+
+def test_importing_the_package_loads_nothing_else() -> None:
+    modules = loaded_by("import heatdrop, heatdrop.errors")
+    assert not modules & (HEAVY | AWS | {"cv2", "numpy", "pydantic", "rich", "typer"})

@@ -1,0 +1,33 @@
+"""Native libraries are kept from greeting, and the terminal comes back whatever happens."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from heatdrop.quiet import native_output_hidden
+
+
+def test_what_is_written_meanwhile_is_dropped(capfd: pytest.CaptureFixture[str]) -> None:
+    os.write(2, b"before ")
+    with native_output_hidden():
+        os.write(2, b"INFO: Created delegate ")
+        os.write(1, b"an answer")
+    os.write(2, b"after")
+    assert capfd.readouterr() == ("an answer", "before after")
+
+
+def test_an_error_inside_leaves_with_the_terminal_restored(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="inside"), native_output_hidden():
+        raise ValueError("inside")
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
+
+
+def test_no_file_descriptor_is_left_open() -> None:
+    open_files = Path("/proc/self/fd")
+    before = len(list(open_files.iterdir()))
+    for _ in range(3):
+        with native_output_hidden():
+            pass
+    assert len(list(open_files.iterdir())) == before

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,14 @@ def run_in(image: str, *command: str, env: dict[str, str] | None = None) -> subp
     """Run a command in a fresh container of an image."""
     variables = [part for name, value in (env or {}).items() for part in ("--env", f"{name}={value}")]
     program, *arguments = command
-    return docker("run", "--rm", *variables, "--entrypoint", program, image, *arguments, check=False)
+    name = f"heatdrop-test-{uuid.uuid4().hex}"
+    try:
+        done = docker("run", "--name", name, *variables, "--entrypoint", program, image, *arguments, check=False)
+        # Not every engine hands a container's exit code on to `docker run`.
+        done.returncode = int(docker("inspect", "--format", "{{.State.ExitCode}}", name).stdout)
+        return done
+    finally:
+        docker("rm", "--force", name, check=False)
 
 
 def compressed_mb(image: str) -> float:

@@ -96,7 +96,8 @@ def _method(method: ActivationMethod, model: keras.Model, layer: str | None) -> 
         with warnings.catch_warnings():
             # Keras remarks that tf-keras-vis gives it a list of one input.
             warnings.filterwarnings("ignore", "The structure of `inputs`", UserWarning)
-            return np.asarray(method_of_model(score, image[None], **options), np.float32)[0]
+            found: Float = np.asarray(method_of_model(score, image[None], **options), np.float32)[0]
+        return found
 
     return explain
 

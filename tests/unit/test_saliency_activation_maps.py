@@ -34,7 +34,7 @@ def test_every_method_explains_the_best_classes_of_a_densenet(method):
 @pytest.mark.parametrize("head", [(layers.Dense(4, activation="softmax"),), (layers.Dense(4), layers.Softmax())])
 def test_gradcam_is_the_gradient_of_the_logit_times_what_the_last_convolution_saw(head):
     model = convolutional(*head)
-    features = keras.Model(model.inputs, model.get_layer("seen").output)(IMAGES).numpy()
+    features = keras.Model(model.inputs[0], model.get_layer("seen").output)(IMAGES).numpy()
     dense = next(layer for layer in model.layers if isinstance(layer, layers.Dense))
     # Behind a global average, every pixel of a feature has the gradient weight / pixels.
     wanted = np.maximum((features * dense.kernel.numpy()[:, 2]).sum(-1) / (12 * 10), 0)

@@ -55,7 +55,7 @@ def test_fargate_costs_its_vcpus_and_memory() -> None:
     assert prices.compute_hour(prices.FARGATE) == pytest.approx(4 * 0.04048 + 16 * 0.004445)
 
 
-@pytest.mark.parametrize("limit", ["Lambda concurrency", "SubmitJob", "SQS in flight", "GPUs"])
+@pytest.mark.parametrize("limit", ["Lambda concurrency", "SubmitJob", "SQS in flight", "heatmap jobs"])
 def test_load_on_every_limit_grows_with_the_drops(limit: str) -> None:
     few, many = (load(rate, TIMINGS, SETUP, LIMITS)[limit] for rate in (20.0, 200.0))
     assert many > few
@@ -67,16 +67,16 @@ def test_few_drops_leave_nothing_waiting() -> None:
     assert day.waiting_for_inference.max() == day.waiting_for_heatmap.max() == 0
 
 
-def test_gpus_are_full_first_and_what_waits_is_what_they_do_not_take() -> None:
+def test_heatmap_jobs_are_full_first_and_what_waits_is_what_they_do_not_take() -> None:
     day = simulate(1e6, TIMINGS, SETUP, LIMITS)
-    assert day.bottleneck == "GPUs"
-    taken = DAY * LIMITS.gpus / (TIMINGS.explain + SETUP.job_start / SETUP.images_per_job)
+    assert day.bottleneck == "heatmap jobs"
+    taken = DAY * LIMITS.jobs / (TIMINGS.explain + SETUP.job_start / SETUP.images_per_job)
     assert day.waiting_for_heatmap[-1] == pytest.approx(1e6 - taken, rel=1e-3)
 
 
 def test_no_image_is_lost_on_the_way() -> None:
     day = simulate(1e8, TIMINGS, SETUP, LIMITS)
-    done = DAY * LIMITS.gpus / (TIMINGS.explain + SETUP.job_start / SETUP.images_per_job)
+    done = DAY * LIMITS.jobs / (TIMINGS.explain + SETUP.job_start / SETUP.images_per_job)
     assert day.waiting_for_inference[-1] + day.waiting_for_heatmap[-1] + done == pytest.approx(1e8, rel=1e-3)
 
 
@@ -103,12 +103,12 @@ def test_command_says_what_is_measured_and_what_is_a_list_price(results: Path, t
     done = CliRunner().invoke(app, ["cost", str(results), "--images", "1e6", "--plot", str(picture)])
     assert done.exit_code == 0, done.output
     measured, listed = "Measured: 0.100 s inference and 9.0 MB", "List prices: us-east-1"
-    for words in (measured, listed, "First to be full: GPUs", "Batch (g4dn.xlarge)"):
+    for words in (measured, listed, "First to be full: heatmap jobs", "Batch (fargate)"):
         assert words in done.output
     assert cv2.imread(str(picture)).std() > 1
 
 
-@pytest.mark.parametrize("options", [["--per", "year"], ["--compute", "p5"]])
+@pytest.mark.parametrize("options", [["--per", "year"], ["--compute", "p5"], ["--compute", "g4dn.xlarge"]])
 def test_command_refuses_what_it_does_not_know(results: Path, options: list[str]) -> None:
     done = CliRunner().invoke(app, ["cost", str(results), *options])
     assert isinstance(done.exception, InvalidRequest)

@@ -1,4 +1,4 @@
-"""``heatdrop bench smoothgrad | reference``."""
+"""``heatdrop bench smoothgrad | reference``; ``cold-start`` is in ``cold_start.py``."""
 
 import json
 import sys
@@ -10,10 +10,13 @@ import typer
 from rich.table import Table
 
 from heatdrop.cli import console
+from heatdrop.cli.cold_start import cold_start
 from heatdrop.errors import InvalidRequest
 from heatdrop.quiet import native_output_hidden
 
 app = typer.Typer(no_args_is_help=True, help="Measure Heatdrop beside other libraries.")
+
+app.command("cold-start")(cold_start)
 
 _SCRATCH = Path("build/bench")
 

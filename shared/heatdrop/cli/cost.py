@@ -20,13 +20,13 @@ def cost(
     results: Annotated[Path, typer.Argument(metavar="RESULTS.jsonl", help="A results.jsonl whose times are taken.")],
     images: Annotated[float, typer.Option(min=1, help="How many images, like 1e6.")] = 1e6,
     per: Annotated[str, typer.Option(help="day, week or month.")] = "day",
-    compute: Annotated[str, typer.Option(help=f"One of {', '.join(prices.COMPUTE)}.")] = "g4dn.xlarge",
+    compute: Annotated[str, typer.Option(help=f"One of {', '.join(prices.COMPUTE)}.")] = prices.FARGATE,
     explain_seconds: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds an image takes on that compute, where you measured it.")
+        float | None, typer.Option(min=0.001, help="Seconds an image takes on that compute, measured there.")
     ] = None,
     job_start: Annotated[float, typer.Option(min=0, help="Seconds before a job's first image.")] = 30.0,
     spot_discount: Annotated[float, typer.Option(min=0, max=0.95, help="What Spot takes off, like 0.6.")] = 0.0,
-    gpus: Annotated[int, typer.Option(min=1, help="Jobs that run at once.")] = Limits.gpus,
+    jobs: Annotated[int, typer.Option(min=1, help="Heatmap jobs that run at once.")] = Limits.jobs,
     concurrency: Annotated[int, typer.Option(min=2, help="InferenceConcurrency.")] = Limits.inference_concurrency,
     plot: Annotated[Path | None, typer.Option(help="Also draw where the flow is full, as a PNG.")] = None,
 ) -> None:
@@ -38,9 +38,14 @@ def cost(
         raise InvalidRequest(f"per is {per!r}; choose one of {', '.join(_DAYS)}")
     if compute not in prices.COMPUTE:
         raise InvalidRequest(f"compute is {compute!r}; choose one of {', '.join(prices.COMPUTE)}")
+    if compute != prices.FARGATE and explain_seconds is None:
+        raise InvalidRequest(
+            f"how long an image takes on {compute} must be measured there: give --explain-seconds "
+            "(explain + render + store in the timings_ms of its records)"
+        )
     timings, stored = _measured(results, explain_seconds)
     setup = Setup(job_start=job_start, spot_discount=spot_discount, stored_mb=stored)
-    limits = Limits(gpus=gpus, inference_concurrency=concurrency)
+    limits = Limits(jobs=jobs, inference_concurrency=concurrency)
     daily = images / _DAYS[per]
     _show_costs(per_thousand(timings, setup, compute), images, per)
     _show_flow(simulate(daily, timings, setup, limits), daily)

@@ -62,22 +62,38 @@ def stored_mb(records: Iterable[Mapping[str, Any]], folder: Path) -> float:
     return float(median(sizes)) / 1e6
 
 
+WRITE_UNITS = 2
+"""A record is below 1 KB in most states, and most writes also reach the index of open images."""
+
+
+def calls_per_image(setup: Setup) -> dict[str, float]:
+    """What one image asks of each service, from the drop to the last notification; a test counts it."""
+    return {
+        # The drop itself, three artefacts a class, and its share of the manifest.
+        "PutObject": 1 + 3 * setup.top + 1 / setup.images_per_job,
+        # By inference and by the job, which reads the manifest too.
+        "GetObject": 2 + 1 / setup.images_per_job,
+        "PutItem": 1,
+        # Classified, announced, submitted, explained, announced.
+        "UpdateItem": 5,
+        "GetItem": 1,
+        "Publish": 2,
+    }
+
+
 def per_thousand(timings: Timings, setup: Setup, compute: str) -> dict[str, float]:
     """Dollars a thousand images, by service; storage is for one month."""
-    batch = setup.images_per_job
-    # Puts: the drop, three artefacts a class, its share of the manifest. Gets: the drop twice, the manifest.
-    puts, gets = 1 + 3 * setup.top + 1 / batch, 2 + 1 / batch
-    # Writes: received, classified, announced, submitted, explained, announced; the open-images index follows four.
-    writes, reads = 6 + 4, 1
+    batch, calls = setup.images_per_job, calls_per_image(setup)
     explain = timings.explain + setup.job_start / batch
     image = {
         "Lambda": timings.infer * setup.lambda_gb * prices.LAMBDA_GB_SECOND + prices.LAMBDA_REQUEST / batch,
         f"Batch ({compute})": explain * prices.compute_hour(compute) / 3600 * (1 - setup.spot_discount),
-        "S3 requests": puts * prices.S3_PUT + gets * prices.S3_GET,
-        "S3 storage": setup.stored_mb / 1000 * prices.S3_GB_MONTH,
-        "DynamoDB": writes * prices.DYNAMODB_WRITE_UNIT + reads * prices.DYNAMODB_READ_UNIT,
+        "S3 requests": calls["PutObject"] * prices.S3_PUT + calls["GetObject"] * prices.S3_GET,
+        "S3 storage, a month": setup.stored_mb / 1000 * prices.S3_GB_MONTH,
+        "DynamoDB": (calls["PutItem"] + calls["UpdateItem"]) * WRITE_UNITS * prices.DYNAMODB_WRITE_UNIT
+        + calls["GetItem"] * prices.DYNAMODB_READ_UNIT,
         # Sent by S3, received and deleted by Lambda in tens.
         "SQS": (1 + 2 / 10) * prices.SQS_REQUEST,
-        "SNS": 2 * prices.SNS_PUBLISH,
+        "SNS": calls["Publish"] * prices.SNS_PUBLISH,
     }
     return {service: 1000 * dollars for service, dollars in image.items()}

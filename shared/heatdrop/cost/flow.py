@@ -20,7 +20,7 @@ class Limits:
     """SubmitJob calls an account may make."""
     in_flight: int = 120_000
     """Messages of one queue that may be received and not yet deleted."""
-    gpus: int = 8
+    jobs: int = 8
     """MaxVcpus over four a job, for each of the two compute environments."""
 
 
@@ -48,7 +48,7 @@ def load(per_second: float, timings: Timings, setup: Setup, limits: Limits) -> d
         "Lambda concurrency": per_second * timings.infer / limits.inference_concurrency,
         "SubmitJob": per_second / batch / limits.submits_per_second,
         "SQS in flight": per_second * invocation / limits.in_flight,
-        "GPUs": per_second * (timings.explain + setup.job_start / batch) / limits.gpus,
+        "heatmap jobs": per_second * (timings.explain + setup.job_start / batch) / limits.jobs,
     }
 
 
@@ -67,7 +67,7 @@ def simulate(images: float, timings: Timings, setup: Setup, limits: Limits, busy
         limits.in_flight / (timings.infer * batch),
     )
     # A backlog fills whole jobs, so that the start of each is shared by as many images as may be.
-    explain_rate = limits.gpus / (timings.explain + setup.job_start / setup.images_per_job)
+    explain_rate = limits.jobs / (timings.explain + setup.job_start / setup.images_per_job)
     drops = np.where(np.arange(DAY) < busy_hours * 3600, rate, 0.0)
     inferring, explaining = np.zeros(DAY), np.zeros(DAY)
     waiting = rendering = 0.0

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from heatdrop.cost.costs import Setup, Timings
 from heatdrop.cost.flow import DAY, Limits, load, simulate
 
-_STYLES = {"Lambda concurrency": "-", "SubmitJob": "--", "SQS in flight": ":", "GPUs": "-."}
+_STYLES = {"Lambda concurrency": "-", "SubmitJob": "--", "SQS in flight": ":", "heatmap jobs": "-."}
 _BURST = 100_000
 
 

@@ -1,0 +1,56 @@
+"""``heatdrop bench cold-start``."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from heatdrop.bench.cold_start import ColdStartReport
+from heatdrop.cli import bundles, console
+
+
+def cold_start(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", exists=True, dir_okay=False, help="The image to predict.")],
+    bundle: Annotated[Path | None, typer.Option(help="A model bundle; the chest X-ray model by default.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each engine starts.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Time fresh processes to their first prediction, LiteRT beside TensorFlow, and one warm worker.
+
+    Example: heatdrop bench cold-start chest.dcm
+    """
+    from heatdrop.bench import cold_start as bench
+
+    ready = bundles.chosen(bundle)
+    with console.messages.status("preparing") as status:
+        report = bench.cold_start(ready, image, rounds, progress=status.update)
+    if as_json:
+        figures = dataclasses.asdict(report) | {"times_faster": report.times_faster}
+        sys.stdout.write(json.dumps(figures) + "\n")
+        return
+    show(report)
+
+
+def show(report: ColdStartReport) -> None:
+    """Print both engines side by side, and the warm worker by threads."""
+    starts = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("from a fresh process", "s to first prediction", "peak MB"):
+        starts.add_column(heading, justify="left" if heading.startswith("from") else "right")
+    for name, start in (("LiteRT", report.litert), ("TensorFlow, .keras", report.keras)):
+        starts.add_row(name, f"{start.seconds:.2f}", f"{start.peak_mb:.0f}")
+    console.answers.print(starts)
+    warm = Table(box=None, pad_edge=False, header_style="bold")
+    warm.add_column("one warm worker, threads")
+    warm.add_column("images/s", justify="right")
+    for one in report.throughput:
+        warm.add_row(str(one.threads), f"{one.images_per_second:.1f}")
+    console.answers.print(warm)
+    console.answers.print(
+        f"LiteRT is there {report.times_faster:.1f} times sooner. Medians of {report.rounds} rounds in turn, "
+        f"{report.cpus} CPUs, load {report.load_before:.1f} before.",
+        markup=False,
+    )

@@ -5,6 +5,7 @@
 - ``layercam``: Jiang, Zhang, Hou, Cheng, Wei, "LayerCAM", IEEE TIP 2021
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
@@ -54,12 +55,12 @@ def activation_maps(
     chosen = checks.classes(classes, scores, top)
     explain = _method(method, model, layer)
     maps = np.zeros((*chosen.shape, *batch.shape[1:3]), np.float32)
-    warnings = []
+    remarks = []
     for index, image in enumerate(batch):
         for position, number in enumerate(chosen[index]):
             maps[index, position] = explain(_score(engine, int(number)), image)
         found = {str(method): maps[index]}
-        warnings.append(tuple(settle(found, {method: np.zeros_like(maps[index])}, image, chosen[index])))
+        remarks.append(tuple(settle(found, {method: np.zeros_like(maps[index])}, image, chosen[index])))
     return SaliencyMaps(
         maps={method: maps},
         standard_errors={},
@@ -68,7 +69,7 @@ def activation_maps(
         scores=np.take_along_axis(scores, chosen, axis=1),
         samples=np.zeros(len(batch), np.int64),
         converged=np.ones(len(batch), np.bool_),
-        warnings=tuple(warnings),
+        warnings=tuple(remarks),
     )
 
 
@@ -84,10 +85,21 @@ def _method(method: ActivationMethod, model: keras.Model, layer: str | None) -> 
         raise InvalidRequest(f"layer is {layer!r}; the model has none of that name")
     if layer is None and not any(isinstance(known, keras.layers.Conv2D) for known in model.layers):
         raise InvalidRequest("model has no convolution of its own (one inside a nested model does not count)")
+    # A Softmax layer has no activation to make linear; a sequential model lacks what tf-keras-vis looks for.
+    ends_in_softmax = isinstance(model.layers[-1], keras.layers.Softmax)
+    flat = keras.Model(model.inputs, model.layers[-1].input if ends_in_softmax else model.outputs[0])
     kind = {"gradcam": Gradcam, "gradcam++": GradcamPlusPlus, "layercam": Layercam}[method]
-    explain = kind(model, model_modifier=ReplaceToLinear(), clone=True)
+    method_of_model = kind(flat, model_modifier=ReplaceToLinear(), clone=True)
     options = {"penultimate_layer": layer, "seek_penultimate_conv_layer": layer is None, "normalize_cam": False}
-    return lambda score, image: np.asarray(explain(score, image[None], **options), np.float32)[0]
+
+    def explain(score: Any, image: Float) -> Float:
+        with warnings.catch_warnings():
+            # Keras remarks that tf-keras-vis gives it a list of one input.
+            warnings.filterwarnings("ignore", "The structure of `inputs`", UserWarning)
+            found: Float = np.asarray(method_of_model(score, image[None], **options), np.float32)[0]
+        return found
+
+    return explain
 
 
 def _score(engine: SmoothGrad, number: int) -> Callable[[Any], Any]:

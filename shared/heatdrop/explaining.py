@@ -102,6 +102,7 @@ class Explainer:
             "heatdrop": __version__,
             "method": "smoothgrad",
             "score": "logit",
+            "sampling": "stratified",
             **self.settings.model_dump(exclude={"top"}),
             "label": prediction.label,
             "probability": prediction.score,

@@ -77,6 +77,7 @@ def test_the_file_says_all_that_is_needed_to_make_the_map_again(explanation, tin
         "heatdrop": __version__,
         "method": "smoothgrad",
         "score": "logit",
+        "sampling": "stratified",
         "samples": 4,
         "noise_level": 0.2,
         "estimator": "mean_abs",

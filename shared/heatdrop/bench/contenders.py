@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from heatdrop.bench.environments import Environment
 from heatdrop.errors import InvalidRequest
 
-_TENSORFLOW_PEER = ("scikit-image", "lazy-loader", "imageio", "tifffile", "networkx")
+_SCIKIT_IMAGE = ("scikit-image", "lazy-loader", "imageio", "tifffile", "networkx")
+
+# Xplique's own requirements ask for an older TensorFlow with CUDA; it runs on ours.
+_XPLIQUE = ("xplique==2.0.2", "tensorflow-probability", "tf-keras", "dm-tree", "cloudpickle", "decorator")
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,14 @@ PEERS = (
         "xplique",
         "xplique",
         "signed",
-        Environment("xplique", ("xplique==2.0.2", "deprecated", "wrapt", "einops", *_TENSORFLOW_PEER), True),
+        Environment("xplique", (*_XPLIQUE, "deprecated", "wrapt", "einops", *_SCIKIT_IMAGE), True),
         "SmoothGrad on the logits, batches of 5, one call a class",
     ),
     Contender(
         "saliency",
         "pair",
         "squared",
-        Environment("saliency", ("saliency==0.2.1", *_TENSORFLOW_PEER), True),
+        Environment("saliency", ("saliency==0.2.1", *_SCIKIT_IMAGE), True),
         "GradientSaliency with a compiled gradient function, one call a class",
     ),
     Contender(

@@ -108,9 +108,9 @@ def _draw(bundle: Bundle, folder: Path, count: int, rule: LabelRule) -> Dataset:
         drawn += [queue.pop() for queue in queues.values() if queue]
     if len(drawn) < MIN_IMAGES:
         raise InvalidDataset(f"{folder} has {len(drawn)} images; a certificate needs at least {MIN_IMAGES}")
-    found = load(drawn[:count], bundle.size[0]) if bundle.size[0] == bundle.size[1] else None
-    if found is None:
+    if bundle.size[0] != bundle.size[1]:
         raise InvalidDataset(f"the bundle's input is {bundle.size}; only square inputs can be certified")
+    found = load(drawn[:count], bundle.size[0])
     order = np.array([bundle.labels.index(label) for label in found.labels])
     return Dataset(bundle.labels, found.pixels, order[found.targets], found.groups)
 

@@ -104,7 +104,9 @@ def explain(
     ready = bundles.chosen(bundle)
     with native_output_hidden():
         from heatdrop.explaining import Explainer
+        from heatdrop.saliency import one_batch_a_core
 
+        one_batch_a_core()
         explainer = Explainer(ready, settings, Limits())
     answers = direct.explain_files(files, explainer, output, Limits())
     _answer(output.saved(console.track(answers, "explained", len(files), as_json)), as_json, out)

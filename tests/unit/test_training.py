@@ -193,7 +193,7 @@ def test_a_folder_with_another_training_is_refused(parts, data: Path, tmp_path: 
 
 def test_stages_still_to_come_may_change_and_those_behind_may_not(parts, tmp_path: Path) -> None:
     Trainer(ONE_EPOCH, *parts, tmp_path).run()
-    longer = Trainer(RECIPE, *parts, tmp_path)
+    longer = Trainer(RECIPE.model_copy(update={"patience": 7}), *parts, tmp_path)
     assert longer.run().output_shape == (None, 2)
     assert [report.size for report in longer.history] == [32, 40, 40]
     assert longer.schedule_starts == [0, 1]

@@ -208,7 +208,8 @@ class Trainer:
     def _resume(self) -> keras.Model | None:
         """The model as it was after the last finished epoch; None when nothing was trained yet.
 
-        Stages still to come may have changed since: the learning rate then starts anew over what is left.
+        Patience and the stages still to come may have changed since; with other stages the learning rate starts anew
+        over what is left.
         """
         state_file = self.work / "state.json"
         if not state_file.exists():
@@ -217,7 +218,8 @@ class Trainer:
         before = Recipe.model_validate(state["recipe"])
         self.history = [EpochReport.model_validate(report) for report in state["history"]]
         done = len(self.history)
-        same = before.model_copy(update={"stages": self.recipe.stages}) == self.recipe
+        ahead = {"stages": self.recipe.stages, "patience": self.recipe.patience}
+        same = before.model_copy(update=ahead) == self.recipe
         if not same or before.plan[:done] != self.recipe.plan[:done]:
             raise InvalidRequest(f"{self.work} holds a training with other settings; name another --out or remove it")
         if state.get("data", self._data_digest()) != self._data_digest():

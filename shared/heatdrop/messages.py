@@ -95,15 +95,15 @@ class DeadLetters:
 
     def count(self) -> int:
         """About how many there are."""
-        name = "ApproximateNumberOfMessages"
-        return int(self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=[name])["Attributes"][name])
+        answer = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages"])
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
 
     def send_back(self) -> int:
         """Send every message back to where it came from; returns how many there were."""
         sent = 0
-        while messages := self._sqs.receive_message(
-            QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=1
-        ).get("Messages"):
+        while messages := self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=1).get(
+            "Messages"
+        ):
             for message in messages:
                 # In this order a message may be there twice, and is never lost.
                 self._sqs.send_message(QueueUrl=self._origin_url, MessageBody=message["Body"])

@@ -185,7 +185,12 @@ class Records:
                 request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def _move(
-        self, image_id: str, to: State, allowed: set[State], values: dict[str, Any], only_if: ConditionBase | None = None
+        self,
+        image_id: str,
+        to: State,
+        allowed: set[State],
+        values: dict[str, Any],
+        only_if: ConditionBase | None = None,
     ) -> Record:
         fields = _plain(values) | {"state": to.value, "updated_at": _now()}
         condition: ConditionBase = Attr("state").is_in(sorted(allowed))
@@ -211,14 +216,11 @@ class Records:
         names: dict[str, str] | None = None,
     ) -> bool:
         """Change a record if a condition holds; tells whether it did."""
+        request: dict[str, Any] = {"UpdateExpression": expression, "ConditionExpression": condition}
+        if names:
+            request["ExpressionAttributeNames"] = names
         try:
-            self._table.update_item(
-                Key={"image_id": image_id},
-                UpdateExpression=expression,
-                ConditionExpression=condition,
-                ExpressionAttributeValues=values,
-                **({"ExpressionAttributeNames": names} if names else {}),
-            )
+            self._table.update_item(Key={"image_id": image_id}, ExpressionAttributeValues=values, **request)
         except self._table.meta.client.exceptions.ConditionalCheckFailedException:
             return False
         return True

@@ -24,7 +24,7 @@ from heatdrop.model import default
 from heatdrop.model.bundle import Bundle, open_bundle
 from heatdrop.vocabulary import Prediction, Result, State
 
-CONTRACT = ["file", "image_id", "state", "reason", "predictions", "heatmaps", "model", "timings_ms"]
+CONTRACT = ["file", "image_id", "state", "reason", "predictions", "picture", "heatmaps", "model", "timings_ms"]
 
 
 @dataclass(frozen=True)

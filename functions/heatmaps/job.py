@@ -7,6 +7,7 @@ from aws_lambda_powertools import Logger
 
 from heatdrop.errors import HeatdropError
 from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
+from heatdrop.saliency import one_batch_a_core
 
 logger = Logger()
 
@@ -19,6 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--manifest", required=True, help="S3 key of the manifest in the results bucket")
     manifest = parser.parse_args().manifest
+    one_batch_a_core()
     try:
         report = HeatmapJob(HeatmapSettings()).run(manifest)
     except HeatdropError as error:

@@ -27,6 +27,11 @@ class OutputFolder:
 
     def save_heatmap(self, file: str, image_id: str, label: str, contents: Iterable[tuple[str, bytes]]) -> HeatmapFiles:
         """Write the overlay, figure and maps of one class of an image; returns their paths relative to ``root``."""
+        overlay, figure, maps = self.save(file, image_id, contents)
+        return HeatmapFiles(label=label, overlay=overlay, figure=figure, maps=maps)
+
+    def save(self, file: str, image_id: str, contents: Iterable[tuple[str, bytes]]) -> list[str]:
+        """Write artefacts of an image, whatever folder their names are in; returns their paths relative to ``root``."""
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(file).stem).strip("-.")[:60] or "image"
         folder = self.root / "heatmaps" / f"{stem}-{image_id[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -35,8 +40,7 @@ class OutputFolder:
             path = folder / Path(name).name
             path.write_bytes(content)
             paths.append(path.relative_to(self.root).as_posix())
-        overlay, figure, maps = paths
-        return HeatmapFiles(label=label, overlay=overlay, figure=figure, maps=maps)
+        return paths
 
     def saved(self, results: Iterable[Result]) -> Iterator[Result]:
         """Write ``results.jsonl``, one object an image, line by line as the results are taken."""

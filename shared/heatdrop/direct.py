@@ -77,12 +77,14 @@ def explain_files(
         result, data = classify_file(path, classifier, limits)
         if result.state is State.CLASSIFIED:
             explanation = explainer.explain(data, result.predictions)
+            (picture,) = output.save(result.file, result.image_id, [explanation.picture])
             heatmaps = tuple(
                 output.save_heatmap(result.file, result.image_id, heatmap.label, heatmap.files)
                 for heatmap in explanation.heatmaps
             )
             timings = result.timings_ms | explanation.timings_ms
-            result = result.model_copy(update={"state": State.EXPLAINED, "heatmaps": heatmaps, "timings_ms": timings})
+            answer = {"state": State.EXPLAINED, "picture": picture, "heatmaps": heatmaps, "timings_ms": timings}
+            result = result.model_copy(update=answer)
         yield result
 
 

@@ -11,10 +11,12 @@ import numpy as np
 from heatdrop import __version__, images, rendering
 from heatdrop.classifier import model_input
 from heatdrop.images import Limits
+from heatdrop.methods import method_of, recipe
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.packing import load_keras
-from heatdrop.saliency import SmoothGrad, smoothgrad
 from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings, Prediction
+
+PICTURE = "picture.png"
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class Heatmap:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The heatmaps of one image, best class first."""
+    """The heatmaps of one image, best class first, and the image as it is shown: file name and content."""
 
+    picture: tuple[str, bytes]
     heatmaps: tuple[Heatmap, ...]
     warnings: tuple[str, ...]
     timings_ms: dict[str, float]
@@ -49,9 +52,10 @@ class Explainer:
 
         Raises:
             InvalidBundle: the model is missing, changed, or cannot be loaded safely.
+            InvalidRequest: the method asked for cannot explain it.
         """
         self.bundle, self.settings, self.limits = bundle, settings, limits
-        self._engine = SmoothGrad(load_keras(bundle))
+        self._make_maps = method_of(load_keras(bundle), settings)
 
     def explain(self, data: bytes, predictions: Sequence[Prediction]) -> Explanation:
         """Draw why the model scores an image as it does, for the best of its ``predictions``.
@@ -60,30 +64,23 @@ class Explainer:
             RejectedImage: ``data`` cannot be decoded.
         """
         started = time.perf_counter()
-        settings, bundle = self.settings, self.bundle
-        best = tuple(predictions[: settings.top])
+        drawn, bundle = self.settings.drawn, self.bundle
+        best = tuple(predictions[: self.settings.top])
         image = images.decode(data, at_least=bundle.size, limits=self.limits)
-        result = smoothgrad(
-            self._engine,
-            model_input(image, bundle)[None],
-            np.array([[bundle.labels.index(p.label) for p in best]]),
-            samples=settings.samples,
-            noise_level=settings.noise_level,
-            estimators=(settings.estimator,),
-            seed=settings.seed,
-        )
+        classes = np.array([[bundle.labels.index(p.label) for p in best]])
+        result = self._make_maps(model_input(image, bundle)[None], classes)
         explained = time.perf_counter()
         display_side = (rendering.OVERLAY_SIDE, rendering.OVERLAY_SIDE)
-        picture = images.decode(data, at_least=display_side, limits=self.limits).pixels
+        picture = rendering.shown(images.decode(data, at_least=display_side, limits=self.limits).pixels)
         seen = images.resize(image.pixels, bundle.size)
         note = f"{DISCLAIMER} Trustworthiness of this model's maps: {bundle.certified}."
         heatmaps = []
         for position, prediction in enumerate(best):
-            raw = result.maps[settings.estimator][0, position]
+            raw = result.maps[drawn][0, position]
             name = file_stem(bundle.labels.index(prediction.label), prediction.label)
-            arrays: dict[str, Any] = {settings.estimator: raw}
-            if result.standard_errors:
-                arrays["standard_error"] = result.standard_errors[settings.estimator][0, position]
+            arrays: dict[str, Any] = {method: maps[0, position] for method, maps in result.maps.items()}
+            if drawn in result.standard_errors:
+                arrays["standard_error"] = result.standard_errors[drawn][0, position]
             provenance = self._provenance(prediction, result.warnings[0])
             heatmaps.append(
                 Heatmap(
@@ -94,16 +91,13 @@ class Explainer:
                 )
             )
         timings = {"explain": _ms(started, explained), "render": _ms(explained, time.perf_counter())}
-        return Explanation(tuple(heatmaps), result.warnings[0], timings)
+        return Explanation((PICTURE, rendering.picture(picture)), tuple(heatmaps), result.warnings[0], timings)
 
     def _provenance(self, prediction: Prediction, warnings: tuple[str, ...]) -> dict[str, Any]:
         """Everything needed to make this map again, and nothing that changes from run to run."""
         return {
             "heatdrop": __version__,
-            "method": "smoothgrad",
-            "score": "logit",
-            "sampling": "stratified",
-            **self.settings.model_dump(exclude={"top"}),
+            **recipe(self.settings),
             "label": prediction.label,
             "probability": prediction.score,
             "model": self.bundle.model.model_dump(),
@@ -113,7 +107,6 @@ class Explainer:
                 "width": self.bundle.size[1],
                 "preprocess": self.bundle.description.preprocess,
             },
-            "units": "score per unit of preprocessed input; maximum over channels",
             "warnings": list(warnings),
             "note": DISCLAIMER,
         }

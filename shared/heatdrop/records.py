@@ -74,6 +74,7 @@ class Record(Words):
     model: ModelName | None = None
     job_id: str | None = None
     manifest_id: str | None = None
+    picture: str | None = None
     heatmaps: tuple[HeatmapFiles, ...] = ()
     explanations: dict[str, RequestedExplanation] = Field(default_factory=dict)
     announced: frozenset[State] = frozenset()
@@ -132,9 +133,11 @@ class Records:
         }
         return self._move(image_id, State.CLASSIFIED, {State.RECEIVED}, values)
 
-    def explain(self, record: Record, heatmaps: tuple[HeatmapFiles, ...], timings_ms: dict[str, float]) -> Record:
+    def explain(
+        self, record: Record, picture: str, heatmaps: tuple[HeatmapFiles, ...], timings_ms: dict[str, float]
+    ) -> Record:
         """CLASSIFIED -> EXPLAINED; a final record stays as it is."""
-        values = {"heatmaps": heatmaps, "timings_ms": record.timings_ms | timings_ms}
+        values = {"picture": picture, "heatmaps": heatmaps, "timings_ms": record.timings_ms | timings_ms}
         return self._move(record.image_id, State.EXPLAINED, {State.CLASSIFIED}, values)
 
     def reject(self, image_id: str, reason: str) -> Record:

@@ -15,7 +15,7 @@ from heatdrop.text import printable
 from heatdrop.vocabulary import DISCLAIMER
 
 OVERLAY_SIDE = 768
-"""The longest side of an overlay in pixels; a smaller image keeps its size."""
+"""The longest side of a picture or overlay in pixels; a smaller image keeps its size."""
 
 _CLIP_PERCENTILE = 99.5
 _OPACITY = 0.8
@@ -39,16 +39,25 @@ def normalise(raw: NDArray[np.float32], percentile: float = 100) -> NDArray[np.f
     return ((raw - low) / (high - low)).clip(0, 1)
 
 
+def shown(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image (H, W, 3) at the size it is shown in, at most ``OVERLAY_SIDE``."""
+    factor = min(1.0, OVERLAY_SIDE / max(pixels.shape[:2]))
+    height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
+    return images.resize(pixels, (height, width)) if factor < 1 else pixels
+
+
+def picture(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG of an image (H, W, 3)."""
+    return _png(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+
+
 def overlay(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> bytes:
     """A PNG of the image (H, W, 3) with the map (h, w) over it in ``jet``, the more opaque the stronger the map is.
 
     The map is clipped at its 99.5th percentile, so that a few pixels do not hide the rest. A map with no signal
     leaves the image as it is.
     """
-    factor = min(1.0, OVERLAY_SIDE / max(pixels.shape[:2]))
-    if factor < 1:
-        size = tuple(round(side * factor) for side in pixels.shape[:2])
-        pixels = images.resize(pixels, (max(1, size[0]), max(1, size[1])))
+    pixels = shown(pixels)
     height, width = pixels.shape[:2]
     strength = cv2.resize(normalise(raw, _CLIP_PERCENTILE), (width, height), interpolation=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_JET)
@@ -98,7 +107,7 @@ def maps_file(arrays: dict[str, Any], provenance: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _png(bgr: NDArray[np.uint8]) -> bytes:
+def _png(bgr: NDArray[Any]) -> bytes:
     done, buffer = cv2.imencode(".png", bgr)
     if not done:
         raise RuntimeError("OpenCV could not write a PNG")

@@ -8,6 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 Estimator = Literal["mean_abs", "signed", "squared", "variance"]
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
+ActivationMethod = Literal["gradcam", "gradcam++", "layercam"]
+ACTIVATION_METHODS: tuple[ActivationMethod, ...] = get_args(ActivationMethod)
+
+Method = Literal["smoothgrad", "gradcam", "gradcam++", "layercam"]
+
 Architecture = Literal["densenet121", "densenet169", "densenet201"]
 
 LabelRule = Literal["folder", "kermany"]
@@ -62,13 +67,22 @@ class HeatmapFiles(Words):
 
 
 class ExplanationSettings(Words):
-    """How an image is explained; the defaults are the tutorial's."""
+    """How an image is explained; the defaults are the tutorial's.
 
+    Samples, noise level, estimator and seed are SmoothGrad's: no other method looks at them.
+    """
+
+    method: Method = "smoothgrad"
     top: Annotated[int, Field(ge=1, le=20)] = 3
     samples: Annotated[int, Field(ge=0, le=1000)] = 20
     noise_level: Annotated[float, Field(gt=0, le=1)] = 0.20
     estimator: Estimator = "mean_abs"
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
+
+    @property
+    def drawn(self) -> Estimator | ActivationMethod:
+        """Which map of the method is drawn: the name of its array in the maps file."""
+        return self.estimator if self.method == "smoothgrad" else self.method
 
 
 class Drop(Words):
@@ -89,6 +103,7 @@ class Result(Words):
     state: State
     reason: str | None = None
     predictions: tuple[Prediction, ...] = ()
+    picture: str | None = None
     heatmaps: tuple[HeatmapFiles, ...] = ()
     model: ModelName | None = None
     timings_ms: dict[str, float] = Field(default_factory=dict)

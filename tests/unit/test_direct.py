@@ -92,7 +92,7 @@ def test_explaining_writes_the_heatmaps_of_every_image_that_is_one(
     assert rejected.heatmaps == ()
     assert [h.label for h in explained.heatmaps] == [p.label for p in explained.predictions[:2]]
     assert set(explained.timings_ms) == {"decode", "predict", "explain", "render"}
-    named = {path for h in explained.heatmaps for path in (h.overlay, h.figure, h.maps)}
+    named = {path for h in explained.heatmaps for path in (h.overlay, h.figure, h.maps)} | {explained.picture}
     written = {path.relative_to(output.root).as_posix() for path in output.root.rglob("*") if path.is_file()}
     assert named == written
-    assert len(named) == 6
+    assert len(named) == 7

@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from heatdrop import __version__, images
+from heatdrop import __version__, images, rendering
 from heatdrop.classifier import Classifier, model_input
 from heatdrop.errors import InvalidBundle, RejectedImage
 from heatdrop.explaining import Explainer, Explanation
 from heatdrop.images import Limits
 from heatdrop.model import packing
 from heatdrop.model.bundle import Bundle, open_bundle
-from heatdrop.saliency import smoothgrad
-from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings, Prediction
+from heatdrop.saliency import ActivationMaps, smoothgrad
+from heatdrop.vocabulary import DISCLAIMER, ESTIMATORS, ExplanationSettings, Prediction
 
 SETTINGS = ExplanationSettings(top=2, samples=4, seed=11)
 
@@ -87,7 +87,7 @@ def test_the_file_says_all_that_is_needed_to_make_the_map_again(explanation, tin
         "model": {"name": "tiny", "version": tiny_bundle.model.version},
         "certificate": "not measured",
         "input": {"height": 48, "width": 32, "preprocess": "densenet"},
-        "units": "score per unit of preprocessed input; maximum over channels",
+        "units": "score per unit of preprocessed input, squared for squared and variance; maximum over channels",
         "warnings": [],
         "note": DISCLAIMER,
     }
@@ -118,7 +118,46 @@ def test_the_overlay_has_the_proportions_of_the_image_and_not_of_the_models_inpu
 def test_a_map_of_the_plain_gradient_has_no_standard_error(tiny_bundle: Bundle, chest: bytes, predictions) -> None:
     plain = Explainer(tiny_bundle, ExplanationSettings(top=20, samples=0)).explain(chest, predictions)
     assert len(plain.heatmaps) == 3  # as many as the model has
-    assert set(arrays_of(plain)) == {"mean_abs", "provenance"}
+    assert set(arrays_of(plain)) == {*ESTIMATORS, "provenance"}
+
+
+def test_the_file_holds_the_maps_of_all_estimators_and_the_heatmap_draws_the_one_asked_for(
+    tiny_bundle: Bundle, chest: bytes, predictions
+) -> None:
+    explained = {
+        name: Explainer(tiny_bundle, SETTINGS.model_copy(update={"estimator": name})).explain(chest, predictions)
+        for name in ("mean_abs", "squared")
+    }
+    for name in ESTIMATORS:
+        one, other = (arrays_of(each)[name] for each in explained.values())
+        np.testing.assert_array_equal(one, other)
+    seen = images.decode(chest, at_least=(768, 768)).pixels
+    for name, each in explained.items():
+        assert each.heatmaps[0].overlay[1] == rendering.overlay(rendering.shown(seen), arrays_of(each)[name])
+
+
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "layercam"])
+def test_other_methods_leave_their_map_under_their_name(tiny_bundle: Bundle, chest: bytes, predictions, method) -> None:
+    explainer = Explainer(tiny_bundle, ExplanationSettings(method=method, top=1))
+    found = arrays_of(explainer.explain(chest, predictions))
+    expected = ActivationMaps(packing.load_keras(tiny_bundle), method).maps(
+        model_input(images.decode(chest, at_least=tiny_bundle.size), tiny_bundle)[None],
+        [[tiny_bundle.labels.index(predictions[0].label)]],
+    )
+    np.testing.assert_allclose(found[method], expected.maps[method][0, 0], rtol=1e-5, atol=1e-8)
+    assert set(found) == {method, "provenance"}
+    said = json.loads(str(found["provenance"]))
+    assert said["method"] == method
+    assert "samples" not in said
+
+
+def test_the_picture_is_the_image_at_the_size_of_the_overlay(explanation: Explanation, chest: bytes) -> None:
+    name, content = explanation.picture
+    assert name == "picture.png"
+    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    wanted = rendering.shown(images.decode(chest, at_least=(768, 768)).pixels)
+    np.testing.assert_array_equal(found[..., ::-1], wanted)
+    assert found.shape == (768, 683, 3)
 
 
 def test_what_cannot_be_decoded_is_rejected(tiny_bundle: Bundle, chest: bytes, predictions) -> None:

@@ -45,6 +45,7 @@ ENVIRONMENT = {
     "SAMPLES": "20",
     "NOISE_LEVEL": "0.2",
     "ESTIMATOR": "mean_abs",
+    "METHOD": "smoothgrad",
     "MAX_BYTES": "1000",
     "MAX_PIXELS": "1000",
     "STUCK_AFTER_MINUTES": "60",

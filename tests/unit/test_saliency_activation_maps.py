@@ -7,7 +7,8 @@ from keras import layers
 
 from heatdrop.bench.subjects import SMALL, fixed_model, radiographs
 from heatdrop.errors import InvalidRequest
-from heatdrop.saliency.activations import ACTIVATION_METHODS, activation_maps
+from heatdrop.saliency.activations import ActivationMaps
+from heatdrop.vocabulary import ACTIVATION_METHODS
 
 IMAGES = np.random.default_rng(1).standard_normal((2, 12, 10, 3)).astype(np.float32)
 
@@ -20,7 +21,7 @@ def convolutional(*head):
 
 @pytest.mark.parametrize("method", ACTIVATION_METHODS)
 def test_every_method_explains_the_best_classes_of_a_densenet(method):
-    found = activation_maps(fixed_model(SMALL), radiographs((64, 64), 2), top=2, method=method)
+    found = ActivationMaps(fixed_model(SMALL), method).maps(radiographs((64, 64), 2), top=2)
 
     maps = found.maps[method]
     assert maps.shape == (2, 2, 64, 64)
@@ -39,13 +40,13 @@ def test_gradcam_is_the_gradient_of_the_logit_times_what_the_last_convolution_sa
     # Behind a global average, every pixel of a feature has the gradient weight / pixels.
     wanted = np.maximum((features * dense.kernel.numpy()[:, 2]).sum(-1) / (12 * 10), 0)
 
-    found = activation_maps(model, IMAGES, [[2], [2]], method="gradcam")
+    found = ActivationMaps(model, "gradcam").maps(IMAGES, [[2], [2]])
 
     np.testing.assert_allclose(found.maps["gradcam"][:, 0], wanted, rtol=1e-4, atol=1e-7)
 
 
 def test_the_two_sides_of_a_sigmoid_are_explained_by_opposite_features():
-    found = activation_maps(convolutional(layers.Dense(1, activation="sigmoid")), IMAGES, [[0, 1], [0, 1]])
+    found = ActivationMaps(convolutional(layers.Dense(1, activation="sigmoid"))).maps(IMAGES, [[0, 1], [0, 1]])
 
     maps = found.maps["gradcam"]
     assert maps.any()
@@ -53,7 +54,7 @@ def test_the_two_sides_of_a_sigmoid_are_explained_by_opposite_features():
 
 
 def test_a_layer_can_be_chosen():
-    found = activation_maps(fixed_model(SMALL), radiographs((64, 64), 1), [[0]], layer="conv2_block1_2_conv")
+    found = ActivationMaps(fixed_model(SMALL), layer="conv2_block1_2_conv").maps(radiographs((64, 64), 1), [[0]])
 
     assert found.maps["gradcam"].shape == (1, 1, 64, 64)
 
@@ -63,12 +64,16 @@ def test_a_layer_can_be_chosen():
     [
         ({"method": "scorecam"}, "method is 'scorecam'"),
         ({"layer": "none"}, "layer is 'none'"),
-        ({"top": 0}, "top is 0"),
     ],
 )
-def test_an_argument_out_of_its_range_is_named(settings, named):
+def test_a_method_or_layer_that_is_not_there_is_named(settings, named):
     with pytest.raises(InvalidRequest, match=named):
-        activation_maps(convolutional(layers.Dense(3)), IMAGES, **settings)
+        ActivationMaps(convolutional(layers.Dense(3)), **settings)
+
+
+def test_an_argument_out_of_its_range_is_named():
+    with pytest.raises(InvalidRequest, match="top is 0"):
+        ActivationMaps(convolutional(layers.Dense(3))).maps(IMAGES, top=0)
 
 
 def test_a_model_whose_convolutions_are_all_nested_is_refused():
@@ -76,4 +81,4 @@ def test_a_model_whose_convolutions_are_all_nested_is_refused():
     outer = keras.Sequential([keras.Input((12, 10, 3)), inner, layers.GlobalAveragePooling2D(), layers.Dense(2)])
 
     with pytest.raises(InvalidRequest, match="no convolution of its own"):
-        activation_maps(outer, IMAGES)
+        ActivationMaps(outer)

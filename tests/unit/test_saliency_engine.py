@@ -2,6 +2,8 @@
 
 import itertools
 import logging
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -17,10 +19,15 @@ IMAGES = np.random.default_rng(4).standard_normal((3, 10, 10, 3)).astype(np.floa
 
 
 @pytest.fixture
-def engine():
+def model():
     keras.utils.set_random_seed(3)
     body = layers.Conv2D(6, 3, activation="tanh"), layers.GlobalAveragePooling2D(), layers.Dense(4)
-    return SmoothGrad(keras.Sequential([keras.Input((10, 10, 3)), *body]))
+    return keras.Sequential([keras.Input((10, 10, 3)), *body])
+
+
+@pytest.fixture
+def engine(model):
+    return SmoothGrad(model)
 
 
 @pytest.mark.parametrize(
@@ -183,3 +190,32 @@ def test_an_accelerated_engine_stays_within_the_tolerance_of_float32(engine):
 
 def test_without_a_gpu_nothing_is_accelerated(engine):
     assert engine._used == frozenset()
+
+
+@pytest.mark.parametrize("tolerance", [None, 0.3])
+def test_batches_beside_each_other_leave_the_bits_of_batches_one_by_one(model, engine, monkeypatch, tolerance):
+    monkeypatch.setattr("heatdrop.saliency.engine.streams", lambda: 3)
+    several = SmoothGrad(model)
+
+    one, three = (smoothgrad(made, IMAGES, samples=37, tolerance=tolerance, seed=2) for made in (engine, several))
+
+    assert (engine.streams, several.streams) == (1, 3)
+    assert (one.samples == three.samples).all()
+    assert one.maps["mean_abs"].tobytes() == three.maps["mean_abs"].tobytes()
+
+
+@pytest.mark.parametrize(("before", "streams"), [("", "cores"), ("engine().predict(np.zeros((1, 8, 8, 3)))", "1")])
+def test_a_process_of_its_own_computes_a_batch_a_core_if_it_says_so_in_time(before, streams):
+    program = f"""
+import keras, os, numpy as np
+from heatdrop.saliency import SmoothGrad, one_batch_a_core
+layers = keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)
+engine = lambda: SmoothGrad(keras.Sequential(layers))
+cores = min(4, len(os.sched_getaffinity(0)))
+{before}
+changed = one_batch_a_core()
+print(changed, engine().streams == {streams})
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert answer.stdout.split() == [str(not before), "True"]

@@ -30,7 +30,7 @@ class Contender:
     how: str
 
 
-HEATDROP = Contender("heatdrop", "ours", "mean_abs", None, "as smoothgrad() runs by default")
+HEATDROP = Contender("heatdrop", "ours", "mean_abs", None, "as the heatmap job runs it")
 
 PEERS = (
     Contender("tf-keras-vis", "tf_keras_vis", "mean_abs", None, "Saliency, logit, one call a class"),

@@ -14,7 +14,7 @@ from heatdrop.errors import InvalidRequest
 from heatdrop.images import Limits
 from heatdrop.inputs import find_files
 from heatdrop.quiet import native_output_hidden
-from heatdrop.vocabulary import Architecture, Estimator, ExplanationSettings, LabelRule, Result, State
+from heatdrop.vocabulary import Architecture, Estimator, ExplanationSettings, LabelRule, Method, Result, State
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,8 +27,11 @@ Out = Annotated[Path, typer.Option(help="Folder for results.jsonl and the heatma
 BundleFolder = Annotated[
     Path | None, typer.Option("--bundle", help="A model bundle; the chest X-ray model that comes along by default.")
 ]
+MethodName = Annotated[Method, typer.Option(help="How heatmaps are made.")]
 Top = Annotated[int, typer.Option(min=1, max=20, help="How many of the best classes are explained.")]
-Samples = Annotated[int, typer.Option(min=0, max=1000, help="Noisy copies an image is averaged over; 0: none.")]
+Samples = Annotated[
+    int, typer.Option(min=0, max=1000, help="SmoothGrad: noisy copies an image is averaged over; 0: none.")
+]
 NoiseLevel = Annotated[
     float, typer.Option(min=1e-6, max=1.0, help="Standard deviation of the noise as a share of the value range.")
 ]
@@ -43,6 +46,7 @@ def run(
     ] = None,
     out: Out = Path("out"),
     bundle: BundleFolder = None,
+    method: MethodName = "smoothgrad",
     top: Top = 3,
     samples: Samples = 20,
     noise_level: NoiseLevel = 0.20,
@@ -57,7 +61,9 @@ def run(
     if bool(paths) == demo:
         raise InvalidRequest("name files, folders or patterns, or use --demo")
     files = find_files(paths or [])
-    settings = ExplanationSettings(top=top, samples=samples, noise_level=noise_level, estimator=estimator)
+    settings = ExplanationSettings(
+        method=method, top=top, samples=samples, noise_level=noise_level, estimator=estimator
+    )
     ready = bundles.chosen(bundle)
     # moto takes seconds to import: what is wrong with a command is said before.
     from heatdrop.local.run import STAGES, demo_files, run_files
@@ -88,6 +94,7 @@ def explain(
     paths: Paths,
     out: Out = Path("out"),
     bundle: BundleFolder = None,
+    method: MethodName = "smoothgrad",
     top: Top = 3,
     samples: Samples = 20,
     noise_level: NoiseLevel = 0.20,
@@ -99,12 +106,16 @@ def explain(
     Example: heatdrop explain chest.dcm --out out
     """
     files = find_files(paths)
-    settings = ExplanationSettings(top=top, samples=samples, noise_level=noise_level, estimator=estimator)
+    settings = ExplanationSettings(
+        method=method, top=top, samples=samples, noise_level=noise_level, estimator=estimator
+    )
     output = OutputFolder(out)
     ready = bundles.chosen(bundle)
     with native_output_hidden():
         from heatdrop.explaining import Explainer
+        from heatdrop.saliency import one_batch_a_core
 
+        one_batch_a_core()
         explainer = Explainer(ready, settings, Limits())
     answers = direct.explain_files(files, explainer, output, Limits())
     _answer(output.saved(console.track(answers, "explained", len(files), as_json)), as_json, out)
@@ -121,6 +132,8 @@ def train(
     small_first: Annotated[str, typer.Option(help="Epochs at smaller sizes before, like 64x6,96x6.")] = "",
     labels: Annotated[LabelRule, typer.Option(help="kermany: PNEUMONIA is split by file name.")] = "folder",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better validation AUC before the end.")] = 5,
+    precision: Annotated[str, typer.Option(help="auto (bfloat16 on a GPU), bfloat16 or float32.")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     keep_source: Annotated[Path | None, typer.Option(help="Also write 8-bit weights and a card here.")] = None,
 ) -> None:
@@ -136,6 +149,8 @@ def train(
         "weights": weights,
         "label_rule": labels,
         "batch_size": batch_size,
+        "patience": patience,
+        "precision": precision,
         "seed": seed,
     }
     train_with_progress(data, out, choices, epochs, image_size, small_first, keep_source)

@@ -33,8 +33,10 @@ def certify(
     found = open_bundle(bundle)
     with native_output_hidden():
         from heatdrop.model.source import keep_certificate
+        from heatdrop.saliency import one_batch_a_core
         from heatdrop.trust.certify import certify as measure
 
+        one_batch_a_core()
     with console.progress_bar() as bar:
         stages: dict[str, TaskID] = {}
 

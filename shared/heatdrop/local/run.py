@@ -46,6 +46,7 @@ def run_files(
     """
     parameters = {
         "BundleUri": str(bundle.folder.resolve()),
+        "Method": settings.method,
         "Top": str(settings.top),
         "Samples": str(settings.samples),
         "NoiseLevel": f"{settings.noise_level:.6f}",
@@ -122,6 +123,9 @@ def _fetch(
     if record is None or not record.state.final:
         reason = problem or "the record is missing"
         return Result(file=shown(file), image_id=name, state=State.FAILED, reason=reason)
+    picture = None
+    if record.picture:
+        (picture,) = output.save(shown(file), name, [(record.picture, storage.get_artefact(record.picture))])
     heatmaps = tuple(
         output.save_heatmap(
             shown(file),
@@ -137,6 +141,7 @@ def _fetch(
         state=record.state,
         reason=record.reason,
         predictions=record.predictions,
+        picture=picture,
         heatmaps=heatmaps,
         model=record.model,
         timings_ms=record.timings_ms,

@@ -115,16 +115,17 @@ class HeatmapJob:
             logger.exception("explanation failed", image_id=record.image_id)
             return self._records.fail(record.image_id, f"the heatmaps could not be made ({type(error).__name__})")
         started = time.perf_counter()
-        heatmaps = []
+
+        def put(artefact: tuple[str, bytes]) -> str:
+            return self._storage.put_artefact(record.image_id, manifest.model, *artefact)
+
+        picture, heatmaps = put(explanation.picture), []
         for heatmap in explanation.heatmaps:
-            keys = [
-                self._storage.put_artefact(record.image_id, manifest.model, name, content)
-                for name, content in heatmap.files
-            ]
+            keys = [put(artefact) for artefact in heatmap.files]
             heatmaps.append(HeatmapFiles(label=heatmap.label, overlay=keys[0], figure=keys[1], maps=keys[2]))
         timings = explanation.timings_ms | {"store": round((time.perf_counter() - started) * 1000, 1)}
         logger.info("explained", image_id=record.image_id, timings_ms=timings)
-        return self._records.explain(record, tuple(heatmaps), timings)
+        return self._records.explain(record, picture, tuple(heatmaps), timings)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         logger.warning("told to stop: the image in hand is finished, the rest is left to the retry")

@@ -23,7 +23,7 @@ from heatdrop.pipeline.queues import each_message
 from heatdrop.pipeline.settings import Destinations
 from heatdrop.records import Record, Records
 from heatdrop.storage import Manifest, ManifestEntry, Storage
-from heatdrop.vocabulary import Drop, Estimator, ExplanationSettings, State
+from heatdrop.vocabulary import Drop, Estimator, ExplanationSettings, Method, State
 
 logger = Logger(child=True)
 metrics = Metrics()
@@ -36,6 +36,7 @@ class InferenceSettings(Destinations):
     input_bucket: str
     job_queue: str
     job_definition: str
+    method: Method
     top: int
     samples: int
     noise_level: float
@@ -51,6 +52,7 @@ class Ingest:
         self._input_bucket = settings.input_bucket
         self._limits = Limits(settings.max_bytes, settings.max_pixels)
         self._explanation = ExplanationSettings(
+            method=settings.method,
             top=settings.top,
             samples=settings.samples,
             noise_level=settings.noise_level,

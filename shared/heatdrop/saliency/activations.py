@@ -7,7 +7,7 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,60 +17,63 @@ from heatdrop.errors import InvalidRequest
 from heatdrop.saliency import checks
 from heatdrop.saliency.engine import SmoothGrad, engine_of
 from heatdrop.saliency.maps import Float, SaliencyMaps, settle
-
-ActivationMethod = Literal["gradcam", "gradcam++", "layercam"]
-ACTIVATION_METHODS: tuple[ActivationMethod, ...] = get_args(ActivationMethod)
+from heatdrop.vocabulary import ACTIVATION_METHODS, ActivationMethod
 
 
-def activation_maps(
-    model: keras.Model,
-    images: ArrayLike,
-    classes: ArrayLike | None = None,
-    *,
-    method: ActivationMethod = "gradcam",
-    top: int = 3,
-    layer: str | None = None,
-) -> SaliencyMaps:
-    """Explain by what a convolutional layer saw, weighted by the gradient of a class's logit.
+class ActivationMaps:
+    """Explains by what a convolutional layer saw, weighted by the gradient of a class's logit."""
 
-    Args:
-        model: a functional or sequential Keras classifier, its layers not nested in a model of their own.
-        images: (B, H, W, C) float32, already preprocessed.
-        classes: (B, K) class indices to explain; the ``top`` best of each image by default.
-        method: one of ``ACTIVATION_METHODS``.
-        top: how many classes to explain when ``classes`` is not given (at most the model has).
-        layer: the name of a layer to look at; the last convolution by default.
+    def __init__(self, model: keras.Model, method: ActivationMethod = "gradcam", *, layer: str | None = None) -> None:
+        """Read the model.
 
-    Returns:
-        Maps under the method's name, 0 or more, of no unit: the layer's map enlarged to H x W linearly.
+        Args:
+            model: a functional or sequential Keras classifier, its layers not nested in a model of their own.
+            method: one of ``ACTIVATION_METHODS``.
+            layer: the name of a layer to look at; the last convolution by default.
 
-    Raises:
-        InvalidRequest: an argument has the wrong shape or is out of its range; the message names it.
-    """
-    if method not in ACTIVATION_METHODS:
-        raise InvalidRequest(f"method is {method!r}; choose one of {', '.join(ACTIVATION_METHODS)}")
-    engine = engine_of(model)
-    batch = checks.images(images, engine.input_shape)
-    scores = engine.predict(batch)
-    chosen = checks.classes(classes, scores, top)
-    explain = _method(method, model, layer)
-    maps = np.zeros((*chosen.shape, *batch.shape[1:3]), np.float32)
-    remarks = []
-    for index, image in enumerate(batch):
-        for position, number in enumerate(chosen[index]):
-            maps[index, position] = explain(_score(engine, int(number)), image)
-        found = {str(method): maps[index]}
-        remarks.append(tuple(settle(found, {method: np.zeros_like(maps[index])}, image, chosen[index])))
-    return SaliencyMaps(
-        maps={method: maps},
-        standard_errors={},
-        relative_errors={},
-        classes=chosen,
-        scores=np.take_along_axis(scores, chosen, axis=1),
-        samples=np.zeros(len(batch), np.int64),
-        converged=np.ones(len(batch), np.bool_),
-        warnings=tuple(remarks),
-    )
+        Raises:
+            InvalidRequest: no such method or layer, or a model without a convolution.
+        """
+        if method not in ACTIVATION_METHODS:
+            raise InvalidRequest(f"method is {method!r}; choose one of {', '.join(ACTIVATION_METHODS)}")
+        self.method = method
+        self._engine = engine_of(model)
+        self._explain = _method(method, model, layer)
+
+    def maps(self, images: ArrayLike, classes: ArrayLike | None = None, *, top: int = 3) -> SaliencyMaps:
+        """Explain images.
+
+        Args:
+            images: (B, H, W, C) float32, already preprocessed.
+            classes: (B, K) class indices to explain; the ``top`` best of each image by default.
+            top: how many classes to explain when ``classes`` is not given (at most the model has).
+
+        Returns:
+            Maps under the method's name, 0 or more, of no unit: the layer's map enlarged to H x W linearly.
+
+        Raises:
+            InvalidRequest: an argument has the wrong shape or is out of its range; the message names it.
+        """
+        batch = checks.images(images, self._engine.input_shape)
+        scores = self._engine.predict(batch)
+        chosen = checks.classes(classes, scores, top)
+        maps = np.zeros((*chosen.shape, *batch.shape[1:3]), np.float32)
+        remarks = []
+        for index, image in enumerate(batch):
+            for position, number in enumerate(chosen[index]):
+                maps[index, position] = self._explain(_score(self._engine, int(number)), image)
+            found = {str(self.method): maps[index]}
+            remarks.append(tuple(settle(found, {self.method: np.zeros_like(maps[index])}, image, chosen[index])))
+        return SaliencyMaps(
+            maps={self.method: maps},
+            standard_errors={},
+            relative_errors={},
+            classes=chosen,
+            scores=np.take_along_axis(scores, chosen, axis=1),
+            samples=np.zeros(len(batch), np.int64),
+            converged=np.ones(len(batch), np.bool_),
+            warnings=tuple(remarks),
+        )
 
 
 def _method(method: ActivationMethod, model: keras.Model, layer: str | None) -> Callable[[Any, Float], Float]:

@@ -25,6 +25,14 @@ class Batches:
         """How many samples the batch that starts with sample ``first`` holds."""
         return min(self.size, self.samples - first, self.stop - first % self.stop)
 
+    def ahead(self, first: int, most: int) -> list[tuple[int, int]]:
+        """First sample and count of the next batches, at most so many, that start with sample ``first``."""
+        found: list[tuple[int, int]] = []
+        while first < self.samples and len(found) < most:
+            found.append((first, self.count(first)))
+            first += self.count(first)
+        return found
+
 
 def plan(limit: int, samples: int, block: int, *, stops: bool) -> Batches:
     """Cut ``samples`` into batches of at most ``limit``, about equal, so that little is filled up.

@@ -2,9 +2,12 @@
 
 import logging
 import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -17,6 +20,7 @@ from heatdrop.saliency.noise import standard_normals
 from heatdrop.saliency.operations import Function
 from heatdrop.saliency.scores import Score, find_head
 from heatdrop.saliency.statistics import Power
+from heatdrop.saliency.streams import streams
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +29,9 @@ GPU_BATCH = 30
 
 Float = NDArray[np.float32]
 Classes = NDArray[np.int64]
+
+_Work = TypeVar("_Work")
+_Answer = TypeVar("_Answer")
 
 _EXPONENTS: dict[Power, int] = {"g": 1, "abs": 1, "g2": 2, "g3": 3, "g4": 4}
 
@@ -60,10 +67,13 @@ class SmoothGrad:
         self.head = find_head(model)
         self.input_shape = tuple(model.input_shape[1:])
         self.batch_size = GPU_BATCH if gpu else CPU_BATCH
+        self.streams = 1 if gpu else streams()
+        self._threads = ThreadPoolExecutor(self.streams, "smoothgrad") if self.streams > 1 else None
         self._candidates = accelerations if accelerations is not None else tuple(Acceleration) if gpu else ()
         self._used: frozenset[Acceleration] | None = None if self._candidates else frozenset()
         self._scores: dict[tuple[Score, Any], Function] = {}
         self._graphs: dict[tuple[Pass, frozenset[Acceleration]], Function] = {}
+        self._making_graph = Lock()
         self._predict = tf.function(self._score_function("probability", tf.float32), autograph=False)
 
     def predict(self, images: Float) -> Float:
@@ -96,6 +106,10 @@ class SmoothGrad:
             ]
         return self._sums(image, noise, count, classes, wanted)
 
+    def side_by_side(self, compute: Callable[[_Work], _Answer], work: Sequence[_Work]) -> list[_Answer]:
+        """Do each piece of ``work``, as many at once as there are ``streams``; the answers are in its order."""
+        return list((self._threads.map if self._threads else map)(compute, work))
+
     def _sums(self, image: Float, noise: Float, count: int, classes: Classes, wanted: Pass) -> list[tuple[Float, ...]]:
         if self._used is None:
             self._used = self._choose_accelerations(noise.shape, len(classes), wanted)
@@ -120,15 +134,16 @@ class SmoothGrad:
 
     def _graph(self, wanted: Pass, used: frozenset[Acceleration]) -> Function:
         key = wanted, used
-        if key not in self._graphs:
-            dtype = tf.float16 if Acceleration.MIXED_PRECISION in used else tf.float32
-            scores = self._score_function(wanted.score, dtype)
+        with self._making_graph:
+            if key not in self._graphs:
+                dtype = tf.float16 if Acceleration.MIXED_PRECISION in used else tf.float32
+                scores = self._score_function(wanted.score, dtype)
 
-            def compute(image: Any, noise: Any, counted: Any, classes: Any) -> list[Any]:
-                return _sums_of_powers(scores, image[None] + noise, counted, classes, wanted)
+                def compute(image: Any, noise: Any, counted: Any, classes: Any) -> list[Any]:
+                    return _sums_of_powers(scores, image[None] + noise, counted, classes, wanted)
 
-            self._graphs[key] = tf.function(compute, autograph=False, jit_compile=Acceleration.XLA in used or None)
-        return self._graphs[key]
+                self._graphs[key] = tf.function(compute, autograph=False, jit_compile=Acceleration.XLA in used or None)
+            return self._graphs[key]
 
     def graph_of(self, wanted: Pass) -> Any:
         """The TensorFlow graph that was compiled last for ``wanted``, to look at."""

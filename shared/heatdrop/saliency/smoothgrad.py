@@ -170,11 +170,17 @@ def _add_samples(
     tolerance = settings.tolerance
     while sums.count < settings.samples:
         cut = batches.plan(limit, settings.samples, source.block, stops=tolerance is not None)
-        count = cut.count(sums.count)
-        noise = np.zeros((cut.size, *image.shape), np.float32)
-        noise[:count] = source.draw(sums.count, count) * np.float32(sigma)
+        wanted = Pass(sums.powers, settings.score, cut.group)
+
+        def gradients(batch: tuple[int, int], size: int = cut.size, wanted: Pass = wanted) -> list[tuple[Float, ...]]:
+            first, count = batch
+            noise = np.zeros((size, *image.shape), np.float32)
+            noise[:count] = source.draw(first, count) * np.float32(sigma)
+            return engine.sums(image, noise, count, classes, wanted)
+
+        ahead = cut.ahead(sums.count, engine.streams)
         try:
-            groups = engine.sums(image, noise, count, classes, Pass(sums.powers, settings.score, cut.group))
+            found = engine.side_by_side(gradients, ahead)
         except tf.errors.ResourceExhaustedError:
             if cut.size == 1:
                 raise
@@ -182,10 +188,12 @@ def _add_samples(
             engine.batch_size = min(engine.batch_size, limit)
             logger.warning("out of memory with %d noisy copies at once; going on with %d", cut.size, limit)
             continue
-        for position, group in enumerate(groups):
-            sums.add(min(cut.group, count - position * cut.group), group)
-        if tolerance is not None and sums.count % batches.CHECK_EVERY == 0 and _within(sums, settings, tolerance):
-            return True
+        for (_, count), groups in zip(ahead, found, strict=True):
+            for position, group in enumerate(groups):
+                sums.add(min(cut.group, count - position * cut.group), group)
+            # Whatever was computed beyond is left out, so that the map does not depend on the number of streams.
+            if tolerance is not None and sums.count % batches.CHECK_EVERY == 0 and _within(sums, settings, tolerance):
+                return True
     return tolerance is None or _within(sums, settings, tolerance)
 
 

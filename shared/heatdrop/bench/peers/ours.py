@@ -1,4 +1,4 @@
-"""Heatdrop itself."""
+"""Heatdrop itself, as the heatmap job runs it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +7,12 @@ import keras
 import numpy as np
 
 from heatdrop.bench.peers import Explain
-from heatdrop.saliency import SmoothGrad, smoothgrad
+from heatdrop.saliency import SmoothGrad, one_batch_a_core, smoothgrad
 
 
 def load(folder: Path, estimator: str = "mean_abs", **settings: Any) -> Explain:
     """``settings`` are passed on to ``smoothgrad``."""
+    one_batch_a_core()
     engine = SmoothGrad(keras.models.load_model(folder / "model.keras", compile=False))
 
     def explain(image: Any, classes: list[int], samples: int, sigma: float, noise: Any) -> Any:

@@ -1,0 +1,49 @@
+"""From settings to maps: which method is run, and what of the settings it looks at."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from heatdrop.saliency import ActivationMaps, SaliencyMaps, SmoothGrad, smoothgrad
+from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings
+
+MakeMaps = Callable[[NDArray[np.float32], NDArray[np.int64]], SaliencyMaps]
+"""Model input (B, H, W, C) and class indices (B, K) to maps."""
+
+
+def method_of(model: keras.Model, settings: ExplanationSettings) -> MakeMaps:
+    """The method that ``settings`` ask for, ready to explain ``model``. SmoothGrad makes all its estimators at once.
+
+    Raises:
+        InvalidRequest: the method cannot explain this model.
+    """
+    if settings.method != "smoothgrad":
+        return ActivationMaps(model, settings.method).maps
+    return partial(
+        smoothgrad,
+        SmoothGrad(model),
+        samples=settings.samples,
+        noise_level=settings.noise_level,
+        estimators=ESTIMATORS,
+        seed=settings.seed,
+    )
+
+
+def recipe(settings: ExplanationSettings) -> dict[str, Any]:
+    """What must be known of the settings to make a map again and to read it."""
+    if settings.method != "smoothgrad":
+        return {
+            "method": settings.method,
+            "score": "logit",
+            "units": "none; the map of the last convolution, enlarged",
+        }
+    return {
+        "score": "logit",
+        "sampling": "stratified",
+        **settings.model_dump(exclude={"top"}),
+        "units": "score per unit of preprocessed input, squared for squared and variance; maximum over channels",
+    }

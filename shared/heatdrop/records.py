@@ -48,6 +48,7 @@ class RequestedExplanation(Words):
     requested_at: datetime
     job_id: str | None = None
     reason: str | None = None
+    picture: str | None = None
     heatmaps: tuple[HeatmapFiles, ...] = ()
     timings_ms: dict[str, float] = Field(default_factory=dict)
 

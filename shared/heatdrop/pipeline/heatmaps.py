@@ -11,7 +11,7 @@ from pydantic import Field
 
 from heatdrop.bundle_location import open_bundle_at
 from heatdrop.errors import HeatdropError, InvalidBundle
-from heatdrop.explaining import Explainer
+from heatdrop.explaining import Explainer, Explanation
 from heatdrop.gpu import find_gpus
 from heatdrop.images import Limits
 from heatdrop.messages import Announcer
@@ -20,7 +20,7 @@ from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.settings import Destinations
 from heatdrop.records import Record, Records
 from heatdrop.storage import Manifest, ManifestEntry, Storage
-from heatdrop.vocabulary import HeatmapFiles
+from heatdrop.vocabulary import HeatmapFiles, State
 
 logger = Logger(child=True)
 
@@ -57,7 +57,7 @@ class HeatmapJob:
         self._limits = Limits(settings.max_bytes, settings.max_pixels)
         self._records = Records(settings.images_table)
         self._storage = Storage(settings.results_bucket)
-        self._announcer = Announcer(settings.notifications_topic)
+        self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
         self._stopping = False
 
     def run(self, manifest_key: str) -> JobReport:
@@ -78,16 +78,7 @@ class HeatmapJob:
             if self._stopping:
                 report.interrupted = True
                 break
-            record = self._records.get(entry.image_id)
-            if record is None:
-                raise LookupError(f"image {entry.image_id} has no record; was the table emptied?")
-            if record.state.final:
-                report.skipped += 1
-            else:
-                record = self._explain(explainer, manifest, entry, record)
-                report.explained += record.reason is None
-                report.failed += record.reason is not None
-            announce_once(record, self._records, self._announcer)
+            self._settle(explainer, manifest, entry, report)
         return report
 
     def _load(self, manifest: Manifest) -> Explainer:
@@ -104,20 +95,52 @@ class HeatmapJob:
         logger.info("model loaded", seconds=seconds, images=len(manifest.images), gpus=gpus)
         return explainer
 
-    def _explain(self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, record: Record) -> Record:
+    def _settle(self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, report: JobReport) -> None:
+        """One image of the manifest to its first explanation, or to the one on request that bears the manifest's id."""
+        record = self._records.get(entry.image_id)
+        if record is None:
+            raise LookupError(f"image {entry.image_id} has no record; was the table emptied?")
+        requested = record.explanations.get(manifest.manifest_id)
+        if (requested or record).state.final:
+            report.skipped += 1
+        else:
+            record, failed = self._explain(explainer, manifest, entry, record)
+            report.explained += not failed
+            report.failed += failed
+        if requested is None:
+            announce_once(record, self._records, self._announcer)
+
+    def _explain(
+        self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, record: Record
+    ) -> tuple[Record, bool]:
+        """Render and store; returns the record as it is then, and whether that failed."""
         try:
             data = self._storage.fetch_drop(entry.drop, self._limits.max_bytes)
             explanation = explainer.explain(data, entry.predictions)
         except HeatdropError as error:
-            return self._records.fail(record.image_id, str(error))
+            return self._fail(record, manifest, str(error)), True
         except Exception as error:
             # One image must not take the rest of its job down; the log has the traceback.
             logger.exception("explanation failed", image_id=record.image_id)
-            return self._records.fail(record.image_id, f"the heatmaps could not be made ({type(error).__name__})")
+            reason = f"the heatmaps could not be made ({type(error).__name__})"
+            return self._fail(record, manifest, reason), True
+        return self._store(record, manifest, explanation), False
+
+    def _fail(self, record: Record, manifest: Manifest, reason: str) -> Record:
+        if manifest.manifest_id in record.explanations:
+            values = {"state": State.FAILED, "reason": reason}
+            return self._records.settle_explanation(record.image_id, manifest.manifest_id, values)
+        return self._records.fail(record.image_id, reason)
+
+    def _store(self, record: Record, manifest: Manifest, explanation: Explanation) -> Record:
         started = time.perf_counter()
+        requested = manifest.manifest_id in record.explanations
+        # Beside the first explanation, never over it: its record and its artefacts stay what they are.
+        folder = f"{manifest.manifest_id}/" if requested else ""
 
         def put(artefact: tuple[str, bytes]) -> str:
-            return self._storage.put_artefact(record.image_id, manifest.model, *artefact)
+            name, content = artefact
+            return self._storage.put_artefact(record.image_id, manifest.model, folder + name, content)
 
         picture, heatmaps = put(explanation.picture), []
         for heatmap in explanation.heatmaps:
@@ -125,6 +148,9 @@ class HeatmapJob:
             heatmaps.append(HeatmapFiles(label=heatmap.label, overlay=keys[0], figure=keys[1], maps=keys[2]))
         timings = explanation.timings_ms | {"store": round((time.perf_counter() - started) * 1000, 1)}
         logger.info("explained", image_id=record.image_id, timings_ms=timings)
+        if requested:
+            values = {"state": State.EXPLAINED, "picture": picture, "heatmaps": heatmaps, "timings_ms": timings}
+            return self._records.settle_explanation(record.image_id, manifest.manifest_id, values)
         return self._records.explain(record, picture, tuple(heatmaps), timings)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:

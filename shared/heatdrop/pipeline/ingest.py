@@ -61,7 +61,7 @@ class Ingest:
         self._classifier = Classifier(open_bundle_at(settings.bundle_uri, LITERT_MODEL))
         self._records = Records(settings.images_table)
         self._storage = Storage(settings.results_bucket)
-        self._announcer = Announcer(settings.notifications_topic)
+        self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
         self._jobs = JobQueue(settings.job_queue, settings.job_definition)
         self._model_is_known = False
 

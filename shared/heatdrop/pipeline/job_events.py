@@ -39,7 +39,7 @@ class JobEvents:
         self._patience = timedelta(minutes=settings.stuck_after_minutes)
         self._records = Records(settings.images_table)
         self._storage = Storage(settings.results_bucket)
-        self._announcer = Announcer(settings.notifications_topic)
+        self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
 
     def handle(self, event: dict[str, object], context: LambdaContext) -> PartialItemFailureResponse:
         """Settle every message of an SQS event; returns the messages to retry."""
@@ -56,11 +56,22 @@ class JobEvents:
         return each_message(event, context, settle)
 
     def _settle_job(self, failure: JobFailure) -> None:
-        """Only images without a result fail, and only if no later job has taken them on."""
-        for entry in self._storage.get_manifest(failure.manifest_key).images:
+        """Only what has no result fails, and only if no later job has taken it on."""
+        manifest = self._storage.get_manifest(failure.manifest_key)
+        reason = f"the heatmap job failed: {failure.reason}"
+        for entry in manifest.images:
             record = self._records.get(entry.image_id)
-            if record and record.job_id in {None, failure.job_id}:
-                self._fail(entry.image_id, f"the heatmap job failed: {failure.reason}")
+            if record is None:
+                continue
+            requested = record.explanations.get(manifest.manifest_id)
+            if (requested or record).job_id not in {None, failure.job_id}:
+                continue
+            if requested:
+                logger.warning("explanation on request failed", image_id=entry.image_id, reason=reason)
+                values = {"state": State.FAILED, "reason": reason}
+                self._records.settle_explanation(entry.image_id, manifest.manifest_id, values)
+            else:
+                self._fail(entry.image_id, reason)
 
     def _settle_dead(self, drops: Iterable[Drop]) -> None:
         for drop in drops:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _SCHEME = "s3://"
+_FOR_GOOD = {"404", "403", "NoSuchKey", "NoSuchBucket", "AccessDenied"}
 
 
 def open_bundle_at(uri: str, model_file: str) -> Bundle:
@@ -23,6 +24,7 @@ def open_bundle_at(uri: str, model_file: str) -> Bundle:
 
     Raises:
         InvalidBundle: there is no bundle, or it was changed after packing.
+        ClientError: S3 is throttling or down, and says nothing about the bundle.
     """
     if not uri.startswith(_SCHEME):
         return open_bundle(Path(uri))
@@ -34,6 +36,8 @@ def open_bundle_at(uri: str, model_file: str) -> Bundle:
         try:
             s3.download_file(bucket, key, str(folder / name))
         except ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in _FOR_GOOD:
+                raise
             raise InvalidBundle(f"s3://{bucket}/{key} cannot be fetched: {error}") from error
     return open_bundle(folder)
 

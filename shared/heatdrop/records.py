@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from boto3.dynamodb.conditions import Key
+from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from pydantic import Field
 
 from heatdrop.errors import TooManyExplanations
@@ -80,6 +80,10 @@ class Record(Words):
     explanations: dict[str, RequestedExplanation] = Field(default_factory=dict)
     announced: frozenset[State] = frozenset()
     timings_ms: dict[str, float] = Field(default_factory=dict)
+    attempt: int = 1
+    """One more than how often the image was redriven."""
+    chances: int = 0
+    """How often the sweep found it without progress in this attempt, and let it go on."""
 
     @property
     def waits_for_job(self) -> bool:
@@ -137,9 +141,11 @@ class Records:
     def explain(
         self, record: Record, picture: str, heatmaps: tuple[HeatmapFiles, ...], timings_ms: dict[str, float]
     ) -> Record:
-        """CLASSIFIED -> EXPLAINED; a final record stays as it is."""
+        """CLASSIFIED -> EXPLAINED; a final record stays as it is, as does one that another model classified since."""
         values = {"picture": picture, "heatmaps": heatmaps, "timings_ms": record.timings_ms | timings_ms}
-        return self._move(record.image_id, State.EXPLAINED, {State.CLASSIFIED}, values)
+        version = record.model.version if record.model else None
+        same_model = Attr("model.version").eq(version)
+        return self._move(record.image_id, State.EXPLAINED, {State.CLASSIFIED}, values, same_model)
 
     def reject(self, image_id: str, reason: str) -> Record:
         """RECEIVED -> REJECTED: the image is at fault."""
@@ -150,19 +156,21 @@ class Records:
         return self._move(image_id, State.FAILED, {State.RECEIVED, State.CLASSIFIED}, {"reason": reason})
 
     def submitted(self, image_id: str, manifest_id: str, job_id: str) -> None:
-        """Note which job will explain a classified image."""
-        self._table.update_item(
-            Key={"image_id": image_id},
-            UpdateExpression="SET manifest_id = :manifest, job_id = :job, updated_at = :now",
-            ExpressionAttributeValues={":manifest": manifest_id, ":job": job_id, ":now": _now()},
+        """Note which job will explain a classified image; the first that is noted stays."""
+        self._update(
+            image_id,
+            Attr("state").eq(State.CLASSIFIED) & Attr("job_id").not_exists(),
+            "SET manifest_id = :manifest, job_id = :job, updated_at = :now",
+            {":manifest": manifest_id, ":job": job_id, ":now": _now()},
         )
 
-    def announced(self, image_id: str, state: State) -> None:
-        """Note that subscribers have been told of a state."""
-        self._table.update_item(
-            Key={"image_id": image_id},
-            UpdateExpression="ADD announced :state",
-            ExpressionAttributeValues={":state": {state.value}},
+    def announced(self, record: Record) -> None:
+        """Note that subscribers have been told of the state; an image whose final state is told is no longer open."""
+        self._update(
+            record.image_id,
+            Attr("state").eq(record.state) & _same_attempt(record),
+            "ADD announced :state" + (" REMOVE open_shard" if record.state.final else ""),
+            {":state": {record.state.value}},
         )
 
     def request_explanation(self, image_id: str, wanted: RequestedExplanation) -> Record:
@@ -226,45 +234,129 @@ class Records:
         with suppress(self._table.meta.client.exceptions.ConditionalCheckFailedException):
             self._table.put_item(Item=item, ConditionExpression="attribute_not_exists(image_id)")
 
-    def open_since(self, moment: datetime) -> Iterator[str]:
-        """The ids of images without a final state that have made no progress since ``moment``."""
-        for shard in range(SHARDS):
-            request: dict[str, Any] = {
-                "IndexName": OPEN_INDEX,
-                "KeyConditionExpression": Key("open_shard").eq(str(shard)) & Key("updated_at").lt(iso(moment)),
-            }
-            while True:
-                page = self._table.query(**request)
-                for item in page["Items"]:
-                    yield str(item["image_id"])
-                if "LastEvaluatedKey" not in page:
-                    break
-                request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+    def keep_waiting(self, record: Record) -> None:
+        """Note that an open image was looked after and is in good hands, unless it has made progress since."""
+        self._update(record.image_id, _untouched(record), "SET updated_at = :now", {":now": _now()})
 
-    def _move(self, image_id: str, to: State, allowed: set[State], values: dict[str, Any]) -> Record:
+    def give_chance(self, record: Record, *, new_job: bool) -> bool:
+        """Note another chance for an open image, and with ``new_job`` forget the job that will not explain it.
+
+        Returns:
+            Whether it was given: not when the image has made progress since ``record`` was read.
+        """
+        return self._update(
+            record.image_id,
+            _untouched(record),
+            "SET chances = :chances, updated_at = :now" + (" REMOVE job_id, manifest_id" if new_job else ""),
+            {":chances": record.chances + 1, ":now": _now()},
+        )
+
+    def reopen(self, record: Record) -> bool:
+        """FAILED -> RECEIVED, for another attempt from the start.
+
+        Returns:
+            Whether it was: not when the image is not, or no longer, FAILED in the attempt of ``record``.
+        """
+        forgotten = (
+            *("reason", "predictions", "model", "job_id", "manifest_id", "announced", "timings_ms", "chances"),
+            *("label", "score", "label_shard"),
+        )
+        names = {f"#{name}": name for name in ("state", *forgotten)}
+        return self._update(
+            record.image_id,
+            Attr("state").eq(State.FAILED) & _same_attempt(record),
+            "SET #state = :received, state_shard = :state_shard, attempt = :attempt, open_shard = :shard, "
+            "updated_at = :now REMOVE " + ", ".join(f"#{name}" for name in forgotten),
+            {
+                ":received": State.RECEIVED.value,
+                ":attempt": record.attempt + 1,
+                ":shard": _shard(record.image_id),
+                ":state_shard": partition(_shard(record.image_id), State.RECEIVED),
+                ":now": _now(),
+            },
+            names,
+        )
+
+    def failed(self) -> Iterator[Record]:
+        """Every FAILED image, as it is now."""
+        for shard in map(str, range(SHARDS)):
+            for image_id in self._ids("by_state", Key("state_shard").eq(partition(shard, State.FAILED))):
+                record = self.get(image_id)
+                if record and record.state is State.FAILED:
+                    yield record
+
+    def open_since(self, moment: datetime) -> Iterator[str]:
+        """The ids of images that have made no progress since ``moment``: not final, or final and untold."""
+        for shard in map(str, range(SHARDS)):
+            yield from self._ids(OPEN_INDEX, Key("open_shard").eq(shard) & Key("updated_at").lt(iso(moment)))
+
+    def _ids(self, index: str, keys: ConditionBase) -> Iterator[str]:
+        request: dict[str, Any] = {"IndexName": index, "KeyConditionExpression": keys}
+        while True:
+            page = self._table.query(**request)
+            for item in page["Items"]:
+                yield str(item["image_id"])
+            if "LastEvaluatedKey" not in page:
+                break
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _move(
+        self,
+        image_id: str,
+        to: State,
+        allowed: set[State],
+        values: dict[str, Any],
+        only_if: ConditionBase | None = None,
+    ) -> Record:
         moved = {"state": to.value, "state_shard": partition(_shard(image_id), to), "updated_at": _now()}
         fields = _plain(values) | moved
-        sources = {f":from{index}": state.value for index, state in enumerate(sorted(allowed))}
+        condition: ConditionBase = Attr("state").is_in(sorted(allowed))
         try:
             answer = self._table.update_item(
                 Key={"image_id": image_id},
-                UpdateExpression="SET "
-                + ", ".join(f"#{name} = :{name}" for name in fields)
-                + (" REMOVE open_shard" if to.final else ""),
-                ConditionExpression=f"#state IN ({', '.join(sources)})",
+                UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in fields),
+                ConditionExpression=condition & only_if if only_if else condition,
                 ExpressionAttributeNames={f"#{name}": name for name in fields},
-                ExpressionAttributeValues={f":{name}": value for name, value in fields.items()} | sources,
+                ExpressionAttributeValues={f":{name}": value for name, value in fields.items()},
                 ReturnValues="ALL_NEW",
             )
         except self._table.meta.client.exceptions.ConditionalCheckFailedException:
             return self._known(image_id)
         return _from_item(answer["Attributes"])
 
+    def _update(
+        self,
+        image_id: str,
+        condition: ConditionBase,
+        expression: str,
+        values: dict[str, Any],
+        names: dict[str, str] | None = None,
+    ) -> bool:
+        """Change a record if a condition holds; tells whether it did."""
+        request: dict[str, Any] = {"UpdateExpression": expression, "ConditionExpression": condition}
+        if names:
+            request["ExpressionAttributeNames"] = names
+        try:
+            self._table.update_item(Key={"image_id": image_id}, ExpressionAttributeValues=values, **request)
+        except self._table.meta.client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
     def _known(self, image_id: str) -> Record:
         record = self.get(image_id)
         if record is None:
             raise LookupError(f"the record of image {image_id} was deleted while it was being worked on")
         return record
+
+
+def _same_attempt(record: Record) -> ConditionBase:
+    """Records of the first attempt do not say so."""
+    attempt = Attr("attempt")
+    return attempt.not_exists() | attempt.eq(1) if record.attempt == 1 else attempt.eq(record.attempt)
+
+
+def _untouched(record: Record) -> ConditionBase:
+    return Attr("state").eq(record.state) & Attr("updated_at").eq(iso(record.updated_at))
 
 
 def _shard(image_id: str) -> str:

@@ -240,7 +240,7 @@ def _api_stage(request: _Request) -> Any:
 
 @_makes("AWS::SecretsManager::Secret")
 def _secret(request: _Request) -> Any:
-    rules = {n: value for n, value in request.properties["GenerateSecretString"].items()}
+    rules = dict(request.properties["GenerateSecretString"])
     rules["PasswordLength"] = int(rules["PasswordLength"])
     rules |= _with_booleans({name: value for name, value in rules.items() if name.startswith("Exclude")})
     secrets = _client("secretsmanager")

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
@@ -14,6 +15,7 @@ from heatdrop.errors import HeatdropError, InvalidBundle
 from heatdrop.explaining import Explainer, Explanation
 from heatdrop.gpu import find_gpus
 from heatdrop.images import Limits
+from heatdrop.jobs import COME_AGAIN
 from heatdrop.messages import Announcer
 from heatdrop.model.bundle import KERAS_MODEL
 from heatdrop.pipeline.announcing import announce_once
@@ -45,8 +47,8 @@ class JobReport:
 
     @property
     def exit_code(self) -> int:
-        """0 when every image has its result; 143 (ended by SIGTERM) makes Batch retry on a lost Spot host."""
-        return 143 if self.interrupted else int(self.failed > 0)
+        """0 when every image has its result, 1 when one failed for good; COME_AGAIN makes Batch try the rest again."""
+        return COME_AGAIN if self.interrupted else int(self.failed > 0)
 
 
 class HeatmapJob:
@@ -68,17 +70,40 @@ class HeatmapJob:
 
         Raises:
             GpuMissing: the job was promised a GPU and finds none.
-            InvalidBundle: the bundle cannot be used, or is not the model that made the predictions.
+            InvalidBundle: the bundle cannot be used, or is not the model that made the predictions. As with
+                GpuMissing, the images are FAILED and say why.
         """
         signal.signal(signal.SIGTERM, self._stop)
         manifest = self._storage.get_manifest(manifest_key)
-        explainer = self._load(manifest)
+        try:
+            explainer = self._load(manifest)
+        except HeatdropError as error:
+            reason = f"the heatmap job failed: {error}"
+            self._each(manifest, lambda entry, record: self._fail(record, manifest, reason))
+            raise
+        return self._each(manifest, lambda entry, record: self._explain(explainer, manifest, entry, record))
+
+    def _each(self, manifest: Manifest, settle: Callable[[ManifestEntry, Record], Record]) -> JobReport:
+        """Settle every image of the manifest that still is this job's to settle."""
         report = JobReport()
         for entry in manifest.images:
             if self._stopping:
                 report.interrupted = True
                 break
-            self._settle(explainer, manifest, entry, report)
+            record = self._records.get(entry.image_id)
+            if record is None:
+                raise LookupError(f"image {entry.image_id} has no record; was the table emptied?")
+            requested = record.explanations.get(manifest.manifest_id)
+            first = record.state is State.CLASSIFIED and record.model == manifest.model
+            if requested.state is State.RECEIVED if requested else first:
+                record = settle(entry, record)
+                state = record.explanations[manifest.manifest_id].state if requested else record.state
+                report.explained += state is State.EXPLAINED
+                report.failed += state is State.FAILED
+            else:
+                report.skipped += 1
+            if record.state.final and not requested:
+                announce_once(record, self._records, self._announcer)
         return report
 
     def _load(self, manifest: Manifest) -> Explainer:
@@ -86,8 +111,8 @@ class HeatmapJob:
         bundle = open_bundle_at(self._settings.bundle_uri, KERAS_MODEL)
         if bundle.model != manifest.model:
             raise InvalidBundle(
-                f"the predictions are of {manifest.model.name} {manifest.model.version}, but this image holds "
-                f"{bundle.model.name} {bundle.model.version}; deploy both containers with one bundle"
+                f"the predictions are of {manifest.model.name} {manifest.model.version}, but the job holds "
+                f"{bundle.model.name} {bundle.model.version}; deploy both containers with one bundle, then redrive"
             )
         started = time.perf_counter()
         explainer = Explainer(bundle, manifest.settings, self._limits)
@@ -95,36 +120,22 @@ class HeatmapJob:
         logger.info("model loaded", seconds=seconds, images=len(manifest.images), gpus=gpus)
         return explainer
 
-    def _settle(self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, report: JobReport) -> None:
-        """One image of the manifest to its first explanation, or to the one on request that bears the manifest's id."""
-        record = self._records.get(entry.image_id)
-        if record is None:
-            raise LookupError(f"image {entry.image_id} has no record; was the table emptied?")
-        requested = record.explanations.get(manifest.manifest_id)
-        if (requested or record).state.final:
-            report.skipped += 1
-        else:
-            record, failed = self._explain(explainer, manifest, entry, record)
-            report.explained += not failed
-            report.failed += failed
-        if requested is None:
-            announce_once(record, self._records, self._announcer)
-
-    def _explain(
-        self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, record: Record
-    ) -> tuple[Record, bool]:
-        """Render and store; returns the record as it is then, and whether that failed."""
+    def _explain(self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, record: Record) -> Record:
         try:
             data = self._storage.fetch_drop(entry.drop, self._limits.max_bytes)
+        except HeatdropError as error:
+            return self._fail(record, manifest, str(error))
+        # What S3 raises beyond that says nothing about the image: the job ends, and its retry does what is left.
+        try:
             explanation = explainer.explain(data, entry.predictions)
         except HeatdropError as error:
-            return self._fail(record, manifest, str(error)), True
+            return self._fail(record, manifest, str(error))
         except Exception as error:
             # One image must not take the rest of its job down; the log has the traceback.
             logger.exception("explanation failed", image_id=record.image_id)
             reason = f"the heatmaps could not be made ({type(error).__name__})"
-            return self._fail(record, manifest, reason), True
-        return self._store(record, manifest, explanation), False
+            return self._fail(record, manifest, reason)
+        return self._store(record, manifest, explanation)
 
     def _fail(self, record: Record, manifest: Manifest, reason: str) -> Record:
         if manifest.manifest_id in record.explanations:

@@ -16,7 +16,7 @@ from heatdrop.model.default import ROOT
 
 def openapi() -> dict[str, Any]:
     """The OpenAPI document."""
-    text = Api().app.get_openapi_json_schema(title="Heatdrop", version=__version__, description=DESCRIPTION)
+    text = Api(None).app.get_openapi_json_schema(title="Heatdrop", version=__version__, description=DESCRIPTION)
     document: dict[str, Any] = json.loads(text)
     for path in document["paths"].values():
         for operation in path.values():

@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 BUNDLE := build/bundles/chest-xray/bundle.json
 OUT ?= out
 
-.PHONY: setup run test test-containers lint unit lock clean
+.PHONY: setup run test test-containers lint unit documents lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -54,8 +54,11 @@ lint: $(VENV)/ready $(TOOLS)/checkov/ready $(TOOLS)/sam/ready
 test-containers: setup $(TOOLS)/sam/ready
 	$(BIN)/pytest -m containers tests/containers
 
-unit: setup
+unit: setup $(TOOLS)/awscli/ready
 	$(BIN)/pytest
+
+documents: $(VENV)/ready
+	$(BIN)/python -m heatdrop.api.describe
 
 lock: $(VENV)/ready
 	requirements/lock

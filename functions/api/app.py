@@ -6,9 +6,10 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from heatdrop.api.routes import Api
+from heatdrop.api.service import ApiSettings, Service
 
 logger = Logger()
-api = Api()
+api = Api(Service(ApiSettings()))
 
 
 @logger.inject_lambda_context

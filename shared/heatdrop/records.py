@@ -141,7 +141,7 @@ class Records:
     def explain(
         self, record: Record, picture: str, heatmaps: tuple[HeatmapFiles, ...], timings_ms: dict[str, float]
     ) -> Record:
-        """CLASSIFIED -> EXPLAINED; a final record stays as it is, and so does one of another model."""
+        """CLASSIFIED -> EXPLAINED; a final record stays as it is, as does one that another model classified since."""
         values = {"picture": picture, "heatmaps": heatmaps, "timings_ms": record.timings_ms | timings_ms}
         version = record.model.version if record.model else None
         same_model = Attr("model.version").eq(version)
@@ -172,59 +172,6 @@ class Records:
             "ADD announced :state" + (" REMOVE open_shard" if record.state.final else ""),
             {":state": {record.state.value}},
         )
-
-    def keep_waiting(self, record: Record) -> None:
-        """Note that an open image was looked after and is in good hands, unless it has made progress since."""
-        self._update(record.image_id, _untouched(record), "SET updated_at = :now", {":now": _now()})
-
-    def give_chance(self, record: Record, *, new_job: bool) -> bool:
-        """Note another chance for an open image, and with ``new_job`` forget the job that will not explain it.
-
-        Returns:
-            Whether it was given: not when the image has made progress since ``record`` was read.
-        """
-        return self._update(
-            record.image_id,
-            _untouched(record),
-            "SET chances = :chances, updated_at = :now" + (" REMOVE job_id, manifest_id" if new_job else ""),
-            {":chances": record.chances + 1, ":now": _now()},
-        )
-
-    def reopen(self, record: Record) -> bool:
-        """FAILED -> RECEIVED, for another attempt from the start.
-
-        Returns:
-            Whether it was: not when the image is not, or no longer, FAILED in the attempt of ``record``.
-        """
-        forgotten = (
-            *("reason", "predictions", "model", "job_id", "manifest_id", "announced", "timings_ms", "chances"),
-            *("label", "score", "label_shard"),
-        )
-        names = {f"#{name}": name for name in ("state", *forgotten)}
-        return self._update(
-            record.image_id,
-            Attr("state").eq(State.FAILED) & _same_attempt(record),
-            "SET #state = :received, state_shard = :state_shard, attempt = :attempt, open_shard = :shard, "
-            "updated_at = :now REMOVE " + ", ".join(f"#{name}" for name in forgotten),
-            {
-                ":received": State.RECEIVED.value,
-                ":state_shard": partition(_shard(record.image_id), State.RECEIVED),
-                ":attempt": record.attempt + 1,
-                ":shard": _shard(record.image_id),
-                ":now": _now(),
-            },
-            names,
-        )
-
-    def failed(self) -> Iterator[Record]:
-        """Every FAILED image. Reads the whole table: for a person's command, not for a function."""
-        request: dict[str, Any] = {"FilterExpression": Attr("state").eq(State.FAILED), "ConsistentRead": True}
-        while True:
-            page = self._table.scan(**request)
-            yield from map(_from_item, page["Items"])
-            if "LastEvaluatedKey" not in page:
-                break
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def request_explanation(self, image_id: str, wanted: RequestedExplanation) -> Record:
         """Note an explanation that is wanted; one that is there already stays, unless it FAILED.
@@ -287,20 +234,71 @@ class Records:
         with suppress(self._table.meta.client.exceptions.ConditionalCheckFailedException):
             self._table.put_item(Item=item, ConditionExpression="attribute_not_exists(image_id)")
 
+    def keep_waiting(self, record: Record) -> None:
+        """Note that an open image was looked after and is in good hands, unless it has made progress since."""
+        self._update(record.image_id, _untouched(record), "SET updated_at = :now", {":now": _now()})
+
+    def give_chance(self, record: Record, *, new_job: bool) -> bool:
+        """Note another chance for an open image, and with ``new_job`` forget the job that will not explain it.
+
+        Returns:
+            Whether it was given: not when the image has made progress since ``record`` was read.
+        """
+        return self._update(
+            record.image_id,
+            _untouched(record),
+            "SET chances = :chances, updated_at = :now" + (" REMOVE job_id, manifest_id" if new_job else ""),
+            {":chances": record.chances + 1, ":now": _now()},
+        )
+
+    def reopen(self, record: Record) -> bool:
+        """FAILED -> RECEIVED, for another attempt from the start.
+
+        Returns:
+            Whether it was: not when the image is not, or no longer, FAILED in the attempt of ``record``.
+        """
+        forgotten = (
+            *("reason", "predictions", "model", "job_id", "manifest_id", "announced", "timings_ms", "chances"),
+            *("label", "score", "label_shard"),
+        )
+        names = {f"#{name}": name for name in ("state", *forgotten)}
+        return self._update(
+            record.image_id,
+            Attr("state").eq(State.FAILED) & _same_attempt(record),
+            "SET #state = :received, state_shard = :state_shard, attempt = :attempt, open_shard = :shard, "
+            "updated_at = :now REMOVE " + ", ".join(f"#{name}" for name in forgotten),
+            {
+                ":received": State.RECEIVED.value,
+                ":attempt": record.attempt + 1,
+                ":shard": _shard(record.image_id),
+                ":state_shard": partition(_shard(record.image_id), State.RECEIVED),
+                ":now": _now(),
+            },
+            names,
+        )
+
+    def failed(self) -> Iterator[Record]:
+        """Every FAILED image, as it is now."""
+        for shard in map(str, range(SHARDS)):
+            for image_id in self._ids("by_state", Key("state_shard").eq(partition(shard, State.FAILED))):
+                record = self.get(image_id)
+                if record and record.state is State.FAILED:
+                    yield record
+
     def open_since(self, moment: datetime) -> Iterator[str]:
         """The ids of images that have made no progress since ``moment``: not final, or final and untold."""
-        for shard in range(SHARDS):
-            request: dict[str, Any] = {
-                "IndexName": OPEN_INDEX,
-                "KeyConditionExpression": Key("open_shard").eq(str(shard)) & Key("updated_at").lt(iso(moment)),
-            }
-            while True:
-                page = self._table.query(**request)
-                for item in page["Items"]:
-                    yield str(item["image_id"])
-                if "LastEvaluatedKey" not in page:
-                    break
-                request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+        for shard in map(str, range(SHARDS)):
+            yield from self._ids(OPEN_INDEX, Key("open_shard").eq(shard) & Key("updated_at").lt(iso(moment)))
+
+    def _ids(self, index: str, keys: ConditionBase) -> Iterator[str]:
+        request: dict[str, Any] = {"IndexName": index, "KeyConditionExpression": keys}
+        while True:
+            page = self._table.query(**request)
+            for item in page["Items"]:
+                yield str(item["image_id"])
+            if "LastEvaluatedKey" not in page:
+                break
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def _move(
         self,

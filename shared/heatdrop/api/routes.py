@@ -4,7 +4,6 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from functools import cached_property
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import unquote
@@ -29,7 +28,7 @@ from heatdrop.api.models import (
     as_image,
 )
 from heatdrop.api.problems import MEDIA_TYPE, NotJson, WrongMediaType, WrongMethod
-from heatdrop.api.service import ApiSettings, Service
+from heatdrop.api.service import Service
 from heatdrop.errors import HeatdropError, NotFound
 from heatdrop.links import Link, UploadLink
 from heatdrop.listing import Filter
@@ -48,9 +47,10 @@ path, because API Gateway decodes it once. Problems are documents of RFC 9457.""
 
 
 class Api:
-    """The HTTP API. Its service is made with the first request, so that the routes can be described without one."""
+    """The HTTP API. Without a service its routes can be described, but answer nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: Service | None) -> None:
+        self._service = service
         self.app = APIGatewayHttpResolver(enable_validation=True)
         self._paths: list[tuple[str, re.Pattern[str]]] = []
         problems.install(self.app)
@@ -59,10 +59,11 @@ class Api:
         self._add_images()
         self._add_requests()
 
-    @cached_property
+    @property
     def service(self) -> Service:
-        """What answers; reads the environment."""
-        return Service(ApiSettings())
+        """What answers."""
+        assert self._service is not None, "these routes were made to be described"  # noqa: S101
+        return self._service
 
     def handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """Answer an event of API Gateway (payload format 2.0)."""

@@ -65,17 +65,20 @@ class JobEvents:
         return each_message(event, context, settle)
 
     def _settle_job(self, failure: JobFailure) -> None:
-        """Only what has no result fails, and only where this was the job for it: another one may have taken it on."""
+        """Only what has no result fails, and only if this is its job: another one may have taken it on."""
         manifest = self._storage.get_manifest(failure.manifest_key)
         reason = f"the heatmap job failed: {failure.reason}"
         for entry in manifest.images:
             record = self._records.get(entry.image_id)
-            requested = record.explanations.get(manifest.manifest_id) if record else None
+            if record is None:
+                continue
+            requested = record.explanations.get(manifest.manifest_id)
+            # The job of a request may end before its id is noted; that of a drop is then the sweep's matter.
             if requested and requested.job_id in {None, failure.job_id}:
                 logger.warning("explanation on request failed", image_id=entry.image_id, reason=reason)
                 values = {"state": State.FAILED, "reason": reason}
                 self._records.settle_explanation(entry.image_id, manifest.manifest_id, values)
-            elif record and not requested and record.job_id == failure.job_id:
+            elif not requested and record.job_id == failure.job_id:
                 self._fail(entry.image_id, reason)
 
     def _settle_dead(self, drops: Iterable[Drop]) -> None:

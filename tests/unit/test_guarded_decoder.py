@@ -1,4 +1,4 @@
-"""The decoder at arm's length: equal pictures, and a file that crashes, hangs or bloats it costs no other file anything."""
+"""The decoder at arm's length: equal pictures, and what crashes, hangs or bloats it costs no other file anything."""
 
 import os
 import signal
@@ -61,8 +61,9 @@ def crash(decoder: GuardedDecoder, how: signal.Signals, times: int) -> threading
 
     def watch() -> None:
         pid = first
+        # By now the first file waits; a fresh process takes longer to start than we to see it.
+        time.sleep(0.1)
         for _ in range(times):
-            time.sleep(0.02)
             os.kill(pid, how)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)

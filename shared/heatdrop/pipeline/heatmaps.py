@@ -15,6 +15,7 @@ from heatdrop.errors import HeatdropError, InvalidBundle
 from heatdrop.explaining import Explainer, Explanation
 from heatdrop.gpu import find_gpus
 from heatdrop.images import Limits
+from heatdrop.images.guarded import GuardedDecoder
 from heatdrop.jobs import COME_AGAIN
 from heatdrop.messages import Announcer
 from heatdrop.model.bundle import KERAS_MODEL
@@ -75,13 +76,14 @@ class HeatmapJob:
         """
         signal.signal(signal.SIGTERM, self._stop)
         manifest = self._storage.get_manifest(manifest_key)
-        try:
-            explainer = self._load(manifest)
-        except HeatdropError as error:
-            reason = f"the heatmap job failed: {error}"
-            self._each(manifest, lambda entry, record: self._fail(record, manifest, reason))
-            raise
-        return self._each(manifest, lambda entry, record: self._explain(explainer, manifest, entry, record))
+        with GuardedDecoder() as decoder:
+            try:
+                explainer = self._load(manifest, decoder)
+            except HeatdropError as error:
+                reason = f"the heatmap job failed: {error}"
+                self._each(manifest, lambda entry, record: self._fail(record, manifest, reason))
+                raise
+            return self._each(manifest, lambda entry, record: self._explain(explainer, manifest, entry, record))
 
     def _each(self, manifest: Manifest, settle: Callable[[ManifestEntry, Record], Record]) -> JobReport:
         """Settle every image of the manifest that still is this job's to settle."""
@@ -105,7 +107,7 @@ class HeatmapJob:
                 announce_once(record, self._records, self._announcer)
         return report
 
-    def _load(self, manifest: Manifest) -> Explainer:
+    def _load(self, manifest: Manifest, decoder: GuardedDecoder) -> Explainer:
         gpus = find_gpus(required=self._settings.require_gpu)
         bundle = open_bundle_at(self._settings.bundle_uri, KERAS_MODEL)
         if bundle.model != manifest.model:
@@ -114,7 +116,7 @@ class HeatmapJob:
                 f"{bundle.model.name} {bundle.model.version}; deploy both containers with one bundle, then redrive"
             )
         started = time.perf_counter()
-        explainer = Explainer(bundle, manifest.settings, self._limits)
+        explainer = Explainer(bundle, manifest.settings, self._limits, decoder.decode)
         seconds = round(time.perf_counter() - started, 1)
         logger.info("model loaded", seconds=seconds, images=len(manifest.images), gpus=gpus)
         return explainer

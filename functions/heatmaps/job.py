@@ -1,13 +1,13 @@
 """Batch job: explain every image of a manifest."""
 
 import argparse
+import signal
 import sys
 
 from aws_lambda_powertools import Logger
 
 from heatdrop.errors import HeatdropError
-from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
-from heatdrop.saliency import one_batch_a_core
+from heatdrop.jobs import COME_AGAIN
 
 logger = Logger()
 
@@ -20,12 +20,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--manifest", required=True, help="S3 key of the manifest in the results bucket")
     manifest = parser.parse_args().manifest
+    # The first process of a container hears no SIGTERM unless it handles it, and TensorFlow takes seconds to import.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(COME_AGAIN))
+    from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
+    from heatdrop.saliency import one_batch_a_core
+
     one_batch_a_core()
     try:
         report = HeatmapJob(HeatmapSettings()).run(manifest)
     except HeatdropError as error:
         logger.error(str(error))
         return UNUSABLE
+    except Exception:
+        logger.exception("the job cannot go on; its retry does what is left")
+        return COME_AGAIN
     logger.info("job done", **vars(report))
     return report.exit_code
 

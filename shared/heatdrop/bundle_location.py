@@ -1,19 +1,20 @@
-"""Where a deployed model bundle lies: a folder of the container image, or a prefix in S3 that is fetched at start."""
+"""Where a deployed model bundle lies: a folder of the container image, or a prefix in S3, fetched at start."""
 
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from heatdrop.errors import InvalidBundle
-from heatdrop.model.bundle import DESCRIPTION, LABELS, Bundle, open_bundle
+from heatdrop.errors import InvalidBundle, InvalidRequest
+from heatdrop.model.bundle import DESCRIPTION, FILES, LABELS, Bundle, BundleDescription, open_bundle
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _SCHEME = "s3://"
+_FOR_GOOD = {"404", "403", "NoSuchKey", "NoSuchBucket", "AccessDenied"}
 
 
 def open_bundle_at(uri: str, model_file: str) -> Bundle:
@@ -23,16 +24,60 @@ def open_bundle_at(uri: str, model_file: str) -> Bundle:
 
     Raises:
         InvalidBundle: there is no bundle, or it was changed after packing.
+        ClientError: S3 is throttling or down, and says nothing about the bundle.
     """
     if not uri.startswith(_SCHEME):
         return open_bundle(Path(uri))
     folder = Path(tempfile.mkdtemp(prefix="bundle-"))
-    bucket, _, prefix = uri.removeprefix(_SCHEME).partition("/")
+    bucket, prefix = _bucket_and_prefix(uri)
     s3: S3Client = boto3.client("s3")
     for name in (LABELS, model_file, DESCRIPTION):
-        key = f"{prefix.rstrip('/')}/{name}"
+        key = f"{prefix}/{name}"
         try:
             s3.download_file(bucket, key, str(folder / name))
         except ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in _FOR_GOOD:
+                raise
             raise InvalidBundle(f"s3://{bucket}/{key} cannot be fetched: {error}") from error
     return open_bundle(folder)
+
+
+def push_bundle(bundle: Bundle, uri: str) -> None:
+    """Upload a bundle to ``s3://bucket/prefix``, its description last, so that half a bundle is none.
+
+    A prefix keeps the model it got: containers that run on it must not find another one there.
+
+    Raises:
+        InvalidBundle: a file of the bundle is not the one that was packed.
+        InvalidRequest: ``uri`` is none, cannot be written to, or holds another model.
+    """
+    bucket, prefix = _bucket_and_prefix(uri)
+    files = {name: bundle.read(name) for name in FILES}
+    description = (bundle.folder / DESCRIPTION).read_bytes()
+    s3: S3Client = boto3.client("s3")
+    try:
+        there = _description_at(s3, bucket, f"{prefix}/{DESCRIPTION}")
+        if there and there.model != bundle.model:
+            raise InvalidRequest(
+                f"{uri} holds {there.model.name} {there.model.version}; push {bundle.model.name} "
+                f"{bundle.model.version} to a prefix of its own"
+            )
+        for name, content in (*files.items(), (DESCRIPTION, description)):
+            s3.put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=content)
+    except (ClientError, BotoCoreError) as error:
+        raise InvalidRequest(f"{uri} cannot be written to: {error}") from error
+
+
+def _description_at(s3: "S3Client", bucket: str, key: str) -> BundleDescription | None:
+    try:
+        with s3.get_object(Bucket=bucket, Key=key)["Body"] as body:
+            return BundleDescription.model_validate_json(body.read())
+    except s3.exceptions.NoSuchKey:
+        return None
+
+
+def _bucket_and_prefix(uri: str) -> tuple[str, str]:
+    bucket, _, prefix = uri.removeprefix(_SCHEME).partition("/")
+    if not (uri.startswith(_SCHEME) and bucket and prefix.strip("/")):
+        raise InvalidRequest(f"{uri} is no place for a bundle; write it like s3://bucket/prefix")
+    return bucket, prefix.rstrip("/")

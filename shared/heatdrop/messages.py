@@ -3,17 +3,19 @@
 import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_plus
+from urllib.parse import quote_plus, unquote_plus
 
 import boto3
 
 from heatdrop.errors import HeatdropError
+from heatdrop.jobs import failure_reason
 from heatdrop.records import Record
 from heatdrop.vocabulary import Drop, State, Words
 
 if TYPE_CHECKING:
     from mypy_boto3_sns.client import SNSClient
     from mypy_boto3_sns.type_defs import MessageAttributeValueTypeDef
+    from mypy_boto3_sqs.client import SQSClient
 
 
 class UnknownEvent(HeatdropError):
@@ -45,7 +47,7 @@ class Announcer:
         """Publish the state of an image, with attributes to filter on: state, label, score, model."""
         best = record.predictions[0] if record.predictions else None
         notification = Notification(
-            id=f"{record.image_id}:{record.state}",
+            id=_notification_id(record),
             image_id=record.image_id,
             state=record.state,
             key=record.drop.key,
@@ -67,6 +69,49 @@ class Announcer:
         )
 
 
+class DropQueue:
+    """The queue that inference is fed from."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._sqs: SQSClient = boto3.client("sqs")
+
+    def send(self, drop: Drop) -> None:
+        """Tell of a drop again, as S3 does."""
+        described = {"key": quote_plus(drop.key), "eTag": drop.etag}
+        described |= {"versionId": drop.version_id} if drop.version_id else {}
+        s3 = {"bucket": {"name": drop.bucket}, "object": described}
+        self._sqs.send_message(
+            QueueUrl=self._url, MessageBody=json.dumps({"Records": [{"eventName": "ObjectCreated:Again", "s3": s3}]})
+        )
+
+
+class DeadLetters:
+    """The queue of messages that could not be settled, and the one that they came from."""
+
+    def __init__(self, url: str, origin_url: str) -> None:
+        self._url, self._origin_url = url, origin_url
+        self._sqs: SQSClient = boto3.client("sqs")
+
+    def count(self) -> int:
+        """About how many there are."""
+        answer = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages"])
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+    def send_back(self) -> int:
+        """Send every message back to where it came from; returns how many there were."""
+        sent = 0
+        while messages := self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=1).get(
+            "Messages"
+        ):
+            for message in messages:
+                # In this order a message may be there twice, and is never lost.
+                self._sqs.send_message(QueueUrl=self._origin_url, MessageBody=message["Body"])
+                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+                sent += 1
+        return sent
+
+
 def drops_in(body: str, bucket: str) -> list[Drop]:
     """The drops that an S3 event notification in an SQS message tells of; none for ``s3:TestEvent``.
 
@@ -86,7 +131,8 @@ def drops_in(body: str, bucket: str) -> list[Drop]:
             if entry["eventName"].startswith("ObjectCreated:") and entry["s3"]["bucket"]["name"] == bucket
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnknownEvent(f"not an S3 event notification: {body[:200]!r}") from error
+        # What it holds may be a patient's name, so it is not quoted.
+        raise UnknownEvent(f"not an S3 event notification ({len(body)} characters)") from error
 
 
 def _drop(entry: dict[str, Any]) -> Drop:
@@ -118,8 +164,8 @@ class DeadDrops(Words):
     drops: tuple[Drop, ...]
 
 
-def trouble_in(body: str, bucket: str) -> JobFailure | Sweep | DeadDrops:
-    """What a message of the job events queue, or of the dead letters of ``bucket``, says.
+def trouble_in(body: str, bucket: str, job_queue: str) -> JobFailure | Sweep | DeadDrops | None:
+    """What a message of the job events queue, or of the dead letters of ``bucket``, says; None: of others' jobs.
 
     Raises:
         UnknownEvent: it is none of the three.
@@ -131,19 +177,18 @@ def trouble_in(body: str, bucket: str) -> JobFailure | Sweep | DeadDrops:
         if event["detail-type"] == "Sweep":
             return Sweep()
         detail = event["detail"]
-        return JobFailure(
-            job_id=detail["jobId"], manifest_key=detail["parameters"]["manifest"], reason=_batch_reason(detail)
+        failure = JobFailure(
+            job_id=detail["jobId"], manifest_key=detail["parameters"]["manifest"], reason=failure_reason(detail)
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise UnknownEvent(f"not a failed job, a sweep or a drop: {body[:200]!r}") from error
+        return failure if detail["jobQueue"] == job_queue else None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnknownEvent(f"not a failed job, a sweep or a drop ({len(body)} characters)") from error
 
 
-def _batch_reason(detail: dict[str, Any]) -> str:
-    container = detail.get("container") or {}
-    parts = [detail.get("statusReason"), container.get("reason")]
-    if "exitCode" in container:
-        parts.append(f"exit code {container['exitCode']}")
-    return "; ".join(part for part in parts if part) or "no reason given"
+def _notification_id(record: Record) -> str:
+    """The same whenever a state is told again; another one once the image was redriven."""
+    again = f":{record.attempt}" if record.attempt > 1 else ""
+    return f"{record.image_id}:{record.state}{again}"
 
 
 def _text(value: str) -> "MessageAttributeValueTypeDef":

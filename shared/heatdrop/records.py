@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from boto3.dynamodb.conditions import Key
+from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from pydantic import Field
 
 from heatdrop.vocabulary import Drop, HeatmapFiles, ModelName, Prediction, State, Words
@@ -41,6 +41,10 @@ class Record(Words):
     heatmaps: tuple[HeatmapFiles, ...] = ()
     announced: frozenset[State] = frozenset()
     timings_ms: dict[str, float] = Field(default_factory=dict)
+    attempt: int = 1
+    """One more than how often the image was redriven."""
+    chances: int = 0
+    """How often the sweep found it without progress in this attempt, and let it go on."""
 
     @property
     def waits_for_job(self) -> bool:
@@ -84,9 +88,11 @@ class Records:
     def explain(
         self, record: Record, picture: str, heatmaps: tuple[HeatmapFiles, ...], timings_ms: dict[str, float]
     ) -> Record:
-        """CLASSIFIED -> EXPLAINED; a final record stays as it is."""
+        """CLASSIFIED -> EXPLAINED; a final record stays as it is, and so does one of another model."""
         values = {"picture": picture, "heatmaps": heatmaps, "timings_ms": record.timings_ms | timings_ms}
-        return self._move(record.image_id, State.EXPLAINED, {State.CLASSIFIED}, values)
+        version = record.model.version if record.model else None
+        same_model = Attr("model.version").eq(version)
+        return self._move(record.image_id, State.EXPLAINED, {State.CLASSIFIED}, values, same_model)
 
     def reject(self, image_id: str, reason: str) -> Record:
         """RECEIVED -> REJECTED: the image is at fault."""
@@ -97,23 +103,74 @@ class Records:
         return self._move(image_id, State.FAILED, {State.RECEIVED, State.CLASSIFIED}, {"reason": reason})
 
     def submitted(self, image_id: str, manifest_id: str, job_id: str) -> None:
-        """Note which job will explain a classified image."""
-        self._table.update_item(
-            Key={"image_id": image_id},
-            UpdateExpression="SET manifest_id = :manifest, job_id = :job, updated_at = :now",
-            ExpressionAttributeValues={":manifest": manifest_id, ":job": job_id, ":now": _now()},
+        """Note which job will explain a classified image; the first that is noted stays."""
+        self._update(
+            image_id,
+            Attr("state").eq(State.CLASSIFIED) & Attr("job_id").not_exists(),
+            "SET manifest_id = :manifest, job_id = :job, updated_at = :now",
+            {":manifest": manifest_id, ":job": job_id, ":now": _now()},
         )
 
-    def announced(self, image_id: str, state: State) -> None:
-        """Note that subscribers have been told of a state."""
-        self._table.update_item(
-            Key={"image_id": image_id},
-            UpdateExpression="ADD announced :state",
-            ExpressionAttributeValues={":state": {state.value}},
+    def announced(self, record: Record) -> None:
+        """Note that subscribers have been told of the state; an image whose final state is told is no longer open."""
+        self._update(
+            record.image_id,
+            Attr("state").eq(record.state) & _same_attempt(record),
+            "ADD announced :state" + (" REMOVE open_shard" if record.state.final else ""),
+            {":state": {record.state.value}},
         )
+
+    def keep_waiting(self, record: Record) -> None:
+        """Note that an open image was looked after and is in good hands, unless it has made progress since."""
+        self._update(record.image_id, _untouched(record), "SET updated_at = :now", {":now": _now()})
+
+    def give_chance(self, record: Record, *, new_job: bool) -> bool:
+        """Note another chance for an open image, and with ``new_job`` forget the job that will not explain it.
+
+        Returns:
+            Whether it was given: not when the image has made progress since ``record`` was read.
+        """
+        return self._update(
+            record.image_id,
+            _untouched(record),
+            "SET chances = :chances, updated_at = :now" + (" REMOVE job_id, manifest_id" if new_job else ""),
+            {":chances": record.chances + 1, ":now": _now()},
+        )
+
+    def reopen(self, record: Record) -> bool:
+        """FAILED -> RECEIVED, for another attempt from the start.
+
+        Returns:
+            Whether it was: not when the image is not, or no longer, FAILED in the attempt of ``record``.
+        """
+        forgotten = ("reason", "predictions", "model", "job_id", "manifest_id", "announced", "timings_ms", "chances")
+        names = {f"#{name}": name for name in ("state", *forgotten)}
+        return self._update(
+            record.image_id,
+            Attr("state").eq(State.FAILED) & _same_attempt(record),
+            "SET #state = :received, attempt = :attempt, open_shard = :shard, updated_at = :now REMOVE "
+            + ", ".join(f"#{name}" for name in forgotten),
+            {
+                ":received": State.RECEIVED.value,
+                ":attempt": record.attempt + 1,
+                ":shard": _shard(record.image_id),
+                ":now": _now(),
+            },
+            names,
+        )
+
+    def failed(self) -> Iterator[Record]:
+        """Every FAILED image. Reads the whole table: for a person's command, not for a function."""
+        request: dict[str, Any] = {"FilterExpression": Attr("state").eq(State.FAILED), "ConsistentRead": True}
+        while True:
+            page = self._table.scan(**request)
+            yield from map(_from_item, page["Items"])
+            if "LastEvaluatedKey" not in page:
+                break
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def open_since(self, moment: datetime) -> Iterator[str]:
-        """The ids of images without a final state that have made no progress since ``moment``."""
+        """The ids of images that have made no progress since ``moment``: not final, or final and untold."""
         for shard in range(OPEN_SHARDS):
             request: dict[str, Any] = {
                 "IndexName": OPEN_INDEX,
@@ -127,29 +184,62 @@ class Records:
                     break
                 request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
-    def _move(self, image_id: str, to: State, allowed: set[State], values: dict[str, Any]) -> Record:
+    def _move(
+        self,
+        image_id: str,
+        to: State,
+        allowed: set[State],
+        values: dict[str, Any],
+        only_if: ConditionBase | None = None,
+    ) -> Record:
         fields = _plain(values) | {"state": to.value, "updated_at": _now()}
-        sources = {f":from{index}": state.value for index, state in enumerate(sorted(allowed))}
+        condition: ConditionBase = Attr("state").is_in(sorted(allowed))
         try:
             answer = self._table.update_item(
                 Key={"image_id": image_id},
-                UpdateExpression="SET "
-                + ", ".join(f"#{name} = :{name}" for name in fields)
-                + (" REMOVE open_shard" if to.final else ""),
-                ConditionExpression=f"#state IN ({', '.join(sources)})",
+                UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in fields),
+                ConditionExpression=condition & only_if if only_if else condition,
                 ExpressionAttributeNames={f"#{name}": name for name in fields},
-                ExpressionAttributeValues={f":{name}": value for name, value in fields.items()} | sources,
+                ExpressionAttributeValues={f":{name}": value for name, value in fields.items()},
                 ReturnValues="ALL_NEW",
             )
         except self._table.meta.client.exceptions.ConditionalCheckFailedException:
             return self._known(image_id)
         return _from_item(answer["Attributes"])
 
+    def _update(
+        self,
+        image_id: str,
+        condition: ConditionBase,
+        expression: str,
+        values: dict[str, Any],
+        names: dict[str, str] | None = None,
+    ) -> bool:
+        """Change a record if a condition holds; tells whether it did."""
+        request: dict[str, Any] = {"UpdateExpression": expression, "ConditionExpression": condition}
+        if names:
+            request["ExpressionAttributeNames"] = names
+        try:
+            self._table.update_item(Key={"image_id": image_id}, ExpressionAttributeValues=values, **request)
+        except self._table.meta.client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
     def _known(self, image_id: str) -> Record:
         record = self.get(image_id)
         if record is None:
             raise LookupError(f"the record of image {image_id} was deleted while it was being worked on")
         return record
+
+
+def _same_attempt(record: Record) -> ConditionBase:
+    """Records of the first attempt do not say so."""
+    attempt = Attr("attempt")
+    return attempt.not_exists() | attempt.eq(1) if record.attempt == 1 else attempt.eq(record.attempt)
+
+
+def _untouched(record: Record) -> ConditionBase:
+    return Attr("state").eq(record.state) & Attr("updated_at").eq(_iso(record.updated_at))
 
 
 def _shard(image_id: str) -> str:

@@ -194,10 +194,9 @@ class Page:
     def shoot(self, name: str, whole: bool = False) -> Path:
         """Keep a screenshot, of the whole page if asked, under out/browser/."""
         SHOTS.mkdir(parents=True, exist_ok=True)
-        self.js("document.activeElement?.blur()") if "focus" not in name else None
         path = SHOTS / f"{name}.png"
-        script = "return Promise.all([...document.images].map(i => i.complete || new Promise(r => i.onload = i.onerror = r)))"
-        self.js(script)
+        script = "return Promise.all([...document.images].filter(i => !i.complete && i.loading != 'lazy')"
+        self.js(f"{script}.map(i => new Promise(r => i.onload = i.onerror = r)))")
         answer = self.browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": whole})
         path.write_bytes(base64.b64decode(answer["data"]))
         return path
@@ -213,7 +212,9 @@ class Page:
 
     def complaints(self) -> list[str]:
         """What the browser's console objects to: policy violations, errors."""
-        return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+        return [
+            entry["message"] for entry in self.browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")
+        ]
 
 
 @pytest.fixture

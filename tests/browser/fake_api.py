@@ -18,6 +18,7 @@ from werkzeug.serving import make_server
 from heatdrop.explaining import Explanation
 from heatdrop.vocabulary import ModelName, Prediction
 
+
 @dataclass
 class Known:
     """An image that was explained for real: what it takes to serve it."""
@@ -111,7 +112,9 @@ class FakeApi:
             found = re.fullmatch(pattern, path)
             if found and request.method == method:
                 broken = self.broken and not path.startswith("/store")
-                response = _problem(503, "Try again in a minute.") if broken else answer(self, request, **found.groupdict())
+                response = (
+                    _problem(503, "Try again in a minute.") if broken else answer(self, request, **found.groupdict())
+                )
                 return response(environ, start_response)
         return _problem(404, f"There is no {path}.")(environ, start_response)
 
@@ -124,7 +127,8 @@ class FakeApi:
         found = [image for image in reversed(self.images.values()) if _fits(image, wanted)]
         limit = min(int(wanted.get("limit", "50")), self.page)
         rest = found[start : start + limit]
-        return _json({"images": [_listed(image) for image in rest], "next_page": str(start + limit) if start + limit < len(found) else None})
+        more = str(start + limit) if start + limit < len(found) else None
+        return _json({"images": [_listed(image) for image in rest], "next_page": more})
 
     def get_image(self, _request: Request, image_id: str) -> Response:
         image = self.images.get(image_id)

@@ -9,9 +9,9 @@ import boto3
 import pytest
 from tests.integration.cloud import Cloud, Context
 
-from heatdrop.bundle_location import open_bundle_at
-from heatdrop.errors import InvalidBundle
-from heatdrop.model.bundle import KERAS_MODEL, LITERT_MODEL, Bundle
+from heatdrop.bundle_location import open_bundle_at, push_bundle
+from heatdrop.errors import InvalidBundle, InvalidRequest
+from heatdrop.model.bundle import KERAS_MODEL, LITERT_MODEL, Bundle, open_bundle
 from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
 from heatdrop.pipeline.ingest import InferenceSettings, Ingest
 from heatdrop.vocabulary import State
@@ -21,8 +21,10 @@ BUCKET = "models"
 
 @pytest.fixture(scope="module")
 def uri(cloud: Cloud, small_bundle: Bundle) -> str:
-    """The small bundle, uploaded."""
-    upload(small_bundle.folder, "chest/1")
+    """The small bundle, pushed."""
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
+    push_bundle(small_bundle, f"s3://{BUCKET}/chest/1")
     return f"s3://{BUCKET}/chest/1"
 
 
@@ -30,13 +32,6 @@ def uri(cloud: Cloud, small_bundle: Bundle) -> str:
 def temporary_files(tmp_path: Path) -> Iterator[None]:
     with mock.patch("tempfile.tempdir", str(tmp_path)):
         yield
-
-
-def upload(folder: Path, prefix: str) -> None:
-    s3 = boto3.client("s3")
-    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
-    for file in folder.iterdir():
-        s3.put_object(Bucket=BUCKET, Key=f"{prefix}/{file.name}", Body=file.read_bytes())
 
 
 @pytest.mark.parametrize(("wanted", "other"), [(LITERT_MODEL, KERAS_MODEL), (KERAS_MODEL, LITERT_MODEL)])
@@ -72,3 +67,23 @@ def test_model_that_was_changed_after_packing_is_refused(uri: str) -> None:
 def test_bundle_that_is_not_there_is_named(uri: str) -> None:
     with pytest.raises(InvalidBundle, match=r"s3://models/nothing/labels\.json cannot be fetched"):
         open_bundle_at(f"s3://{BUCKET}/nothing", LITERT_MODEL)
+
+
+def test_a_prefix_keeps_the_model_it_got(uri: str, small_bundle: Bundle, tiny_bundle: Bundle) -> None:
+    push_bundle(small_bundle, uri)
+    with pytest.raises(InvalidRequest, match=f"holds small {small_bundle.model.version}; push tiny"):
+        push_bundle(tiny_bundle, uri)
+    assert open_bundle_at(uri, LITERT_MODEL).model == small_bundle.model
+
+
+def test_a_bundle_that_was_changed_is_not_pushed(uri: str, bundle_copy: Path) -> None:
+    (bundle_copy / KERAS_MODEL).write_bytes(b"other")
+    with pytest.raises(InvalidBundle, match=r"model\.keras"):
+        push_bundle(open_bundle(bundle_copy), f"s3://{BUCKET}/changed")
+    assert boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="changed/")["KeyCount"] == 0
+
+
+@pytest.mark.parametrize("place", ["bundles/skin", "s3://models", "s3:///prefix", "s3://nowhere-to-be-found/prefix"])
+def test_a_place_that_cannot_hold_a_bundle_is_named(cloud: Cloud, small_bundle: Bundle, place: str) -> None:
+    with pytest.raises(InvalidRequest, match=place):
+        push_bundle(small_bundle, place)

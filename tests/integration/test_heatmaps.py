@@ -4,17 +4,20 @@ import io
 import json
 import os
 import signal
+from pathlib import Path
 from unittest import mock
 
 import boto3
 import cv2
 import numpy as np
 import pytest
-from tests.integration.cloud import Cloud, throttled
+from botocore.exceptions import ClientError
+from tests.integration.cloud import Cloud, Context, throttled
 
 from heatdrop.errors import InvalidBundle
 from heatdrop.explaining import Explainer
 from heatdrop.identity import image_id
+from heatdrop.jobs import COME_AGAIN
 from heatdrop.model.bundle import Bundle
 from heatdrop.vocabulary import Drop, State
 
@@ -127,21 +130,77 @@ def test_job_told_to_stop_finishes_the_image_in_hand_and_its_retry_does_the_rest
             report = job.run(manifest_key)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert (report.explained, report.interrupted, report.exit_code) == (1, True, 143)
+    assert (report.explained, report.interrupted, report.exit_code) == (1, True, COME_AGAIN)
     assert sorted(cloud.record(drop).state for drop in drops) == [State.CLASSIFIED, State.EXPLAINED]
     report = cloud.heatmap_job().run(manifest_key)
     assert (report.explained, report.skipped, report.exit_code) == (1, 1, 0)
     assert {cloud.record(drop).state for drop in drops} == {State.EXPLAINED}
 
 
-def test_job_with_another_model_than_the_predictions_refuses_the_manifest(
-    cloud: Cloud, classified: tuple[str, list[Drop]]
+@pytest.fixture
+def newer_bundle(bundle_copy: Path) -> Path:
+    """The small bundle as it would be after another training, as far as its name goes."""
+    description = json.loads((bundle_copy / "bundle.json").read_text())
+    description["model"]["version"] = "0123456789ab"
+    (bundle_copy / "bundle.json").write_text(json.dumps(description))
+    return bundle_copy
+
+
+def test_job_with_another_model_than_the_predictions_fails_their_images_and_says_what_to_do(
+    cloud: Cloud, classified: tuple[str, list[Drop]], newer_bundle: Path
 ) -> None:
-    _, drops = classified
-    _, manifest = cloud.manifest(drops[0])
-    other = manifest.model_copy(
-        update={"manifest_id": "other-model", "model": manifest.model.model_copy(update={"version": "000000000000"})}
-    )
-    with pytest.raises(InvalidBundle, match="deploy both containers with one bundle"):
-        cloud.heatmap_job().run(cloud.storage.put_manifest(other))
+    manifest_key, drops = classified
+    with (
+        mock.patch.dict(cloud.job_environment, BUNDLE_URI=str(newer_bundle)),
+        pytest.raises(InvalidBundle, match="deploy both containers with one bundle"),
+    ):
+        cloud.heatmap_job().run(manifest_key)
+    for drop in drops:
+        record = cloud.record(drop)
+        assert (record.state, record.heatmaps) == (State.FAILED, ())
+        assert "the job holds small 0123456789ab; deploy both containers with one bundle, then redrive" in record.reason
+        assert [news.state for news in cloud.news(drop)] == [State.FAILED]
+
+
+def test_drop_classified_by_an_older_model_is_submitted_under_that_models_name(
+    cloud: Cloud, chest: bytes, newer_bundle: Path, small_bundle: Bundle
+) -> None:
+    older, newer = cloud.put(chest), cloud.put(chest)
+    with throttled("SubmitJob"):
+        assert cloud.infer(older) == ["message-0"]
+    upgraded = cloud.handler("inference", BUNDLE_URI=str(newer_bundle))
+    assert upgraded(cloud.drop_event(older, newer), Context()) == {"batchItemFailures": []}
+    key, manifest = cloud.manifest(older)
+    assert manifest.model == cloud.record(older).model == small_bundle.model
+    assert cloud.manifest(newer)[1].model.version == cloud.record(newer).model.version == "0123456789ab"
+    assert cloud.heatmap_job().run(key).explained == 1
+
+
+def test_image_that_was_classified_anew_is_left_to_its_new_job(
+    cloud: Cloud, classified: tuple[str, list[Drop]], newer_bundle: Path
+) -> None:
+    """An old job that still runs must not put its maps beside the predictions of another model."""
+    manifest_key, (drop, _) = classified
+    explain = Explainer.explain
+
+    def explain_while_the_image_is_redriven(self: Explainer, *args: object) -> object:
+        if cloud.record(drop).attempt == 1:
+            cloud.records.fail(image_id(drop), "given up by the sweep")
+            cloud.records.reopen(cloud.record(drop))
+            upgraded = cloud.handler("inference", BUNDLE_URI=str(newer_bundle))
+            upgraded(cloud.drop_event(drop), Context())
+        return explain(self, *args)
+
+    with mock.patch.object(Explainer, "explain", explain_while_the_image_is_redriven):
+        cloud.heatmap_job().run(manifest_key)
+    record = cloud.record(drop)
+    assert (record.state, record.model.version, record.heatmaps) == (State.CLASSIFIED, "0123456789ab", ())
+
+
+def test_service_that_does_not_answer_costs_no_image(cloud: Cloud, classified: tuple[str, list[Drop]]) -> None:
+    """A throttle says nothing about the image: the job ends, and its retry explains it."""
+    manifest_key, drops = classified
+    with throttled("GetObject", after=1), pytest.raises(ClientError, match="slow down"):
+        cloud.heatmap_job().run(manifest_key)
     assert {cloud.record(drop).state for drop in drops} == {State.CLASSIFIED}
+    assert cloud.heatmap_job().run(manifest_key).explained == 2

@@ -3,6 +3,8 @@
 import pytest
 from tests.template.cloud_template import one, resources, template
 
+from heatdrop.jobs import COME_AGAIN
+
 GPU_ENVIRONMENTS = {
     name: environment["Properties"]["ComputeResources"]
     for name, environment in resources("AWS::Batch::ComputeEnvironment").items()
@@ -21,8 +23,8 @@ def test_retry_rules_end_with_exit_and_a_lost_host_is_retried() -> None:
     assert len(rules) <= 5
     assert rules[-1] == {"Action": "EXIT", "OnReason": "*"}
     assert {"Action": "RETRY", "OnStatusReason": "Host EC2*"} in rules
-    # What the job exits with when it was told to stop, see pipeline/heatmaps.py.
-    assert {"Action": "RETRY", "OnExitCode": "143"} in rules
+    assert {"Action": "RETRY", "OnStatusReason": "Your Spot Task was interrupted*"} in rules
+    assert {"Action": "RETRY", "OnExitCode": str(COME_AGAIN)} in rules
 
 
 def test_job_has_an_end_before_its_images_count_as_stuck() -> None:

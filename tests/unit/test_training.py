@@ -193,7 +193,7 @@ def test_a_folder_with_another_training_is_refused(parts, data: Path, tmp_path: 
 
 def test_stages_still_to_come_may_change_and_those_behind_may_not(parts, tmp_path: Path) -> None:
     Trainer(ONE_EPOCH, *parts, tmp_path).run()
-    longer = Trainer(RECIPE, *parts, tmp_path)
+    longer = Trainer(RECIPE.model_copy(update={"patience": 7}), *parts, tmp_path)
     assert longer.run().output_shape == (None, 2)
     assert [report.size for report in longer.history] == [32, 40, 40]
     assert longer.schedule_starts == [0, 1]
@@ -214,6 +214,45 @@ def test_the_best_epoch_is_kept_and_not_the_last(parts, tmp_path: Path, aucs: li
 
     assert np.array_equal(Judged(recipe, *parts, tmp_path).run().get_layer("conv2").kernel, kernels[best])
     assert not np.array_equal(kernels[best], kernels[-1])
+
+
+def test_the_learning_rate_ends_at_a_hundredth_of_its_peak(parts, tmp_path: Path) -> None:
+    trainer = Trainer(RECIPE, *parts, tmp_path)
+    rate = trainer._optimizer(trainer.total_steps)._learning_rate
+    warmed_up = trainer.steps_per_epoch // 2
+    rates = [float(rate(step)) for step in range(trainer.total_steps + 1)]
+    assert max(rates) == rates[warmed_up] == pytest.approx(RECIPE.peak_learning_rate)
+    assert rates[-1] == pytest.approx(RECIPE.peak_learning_rate / 100)
+
+
+def test_training_ends_when_the_validation_auc_has_not_risen_for_long(parts, tmp_path: Path) -> None:
+    aucs = iter([0.9, 0.5, 0.6, 0.4, 0.3, 0.2])
+    recipe = RECIPE.model_copy(update={"stages": (Stage(size=32, epochs=1), Stage(size=40, epochs=5)), "patience": 2})
+
+    class Judged(Trainer):
+        def _validation_auc(self, model: keras.Model, size: int) -> float:
+            return next(aucs)
+
+    trainer = Judged(recipe, *parts, tmp_path)
+    trainer.run()
+    # The 0.9 was at another size.
+    assert [report.validation_auc for report in trainer.history] == [0.9, 0.5, 0.6, 0.4, 0.3]
+    again = Trainer(recipe, *parts, tmp_path, on_step=kill_at(1))
+    again.run()
+    assert len(again.history) == 5
+
+
+def test_a_model_trained_in_bfloat16_predicts_in_float32(parts, tmp_path: Path) -> None:
+    recipe = ONE_EPOCH.model_copy(update={"precision": "bfloat16"})
+    model = Trainer(recipe, *parts, tmp_path).run()
+    trained = keras.models.load_model(tmp_path / "last.keras", compile=False)
+    assert (trained.get_layer("conv2").compute_dtype, trained.get_layer("conv2").kernel.dtype) == (
+        "bfloat16",
+        "float32",
+    )
+    assert model.get_layer("conv2").compute_dtype == "float32"
+    assert np.array_equal(model.get_layer("conv2").kernel, trained.get_layer("conv2").kernel)
+    assert keras.config.dtype_policy().name == "float32"
 
 
 def test_a_frozen_stage_trains_the_head_alone(parts, tmp_path: Path) -> None:

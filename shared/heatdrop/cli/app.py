@@ -9,7 +9,7 @@ import typer
 
 from heatdrop import direct
 from heatdrop.artefacts import OutputFolder
-from heatdrop.cli import bench, bundles, console, cost
+from heatdrop.cli import bench, bundles, console, cost, redrive, view
 from heatdrop.errors import InvalidRequest
 from heatdrop.images import Limits
 from heatdrop.inputs import find_files
@@ -132,6 +132,8 @@ def train(
     small_first: Annotated[str, typer.Option(help="Epochs at smaller sizes before, like 64x6,96x6.")] = "",
     labels: Annotated[LabelRule, typer.Option(help="kermany: PNEUMONIA is split by file name.")] = "folder",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better validation AUC before the end.")] = 5,
+    precision: Annotated[str, typer.Option(help="auto (bfloat16 on a GPU), bfloat16 or float32.")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     keep_source: Annotated[Path | None, typer.Option(help="Also write 8-bit weights and a card here.")] = None,
 ) -> None:
@@ -147,6 +149,8 @@ def train(
         "weights": weights,
         "label_rule": labels,
         "batch_size": batch_size,
+        "patience": patience,
+        "precision": precision,
         "seed": seed,
     }
     train_with_progress(data, out, choices, epochs, image_size, small_first, keep_source)
@@ -165,3 +169,5 @@ def _answer(results: Iterable[Result], as_json: bool, output: Path | None = None
 app.add_typer(bundles.app, name="bundle")
 app.add_typer(bench.app, name="bench")
 app.command()(cost.cost)
+app.command("redrive")(redrive.redrive_images)
+app.command()(view.view)

@@ -1,4 +1,4 @@
-"""``heatdrop bundle build | pack | check | certify``."""
+"""``heatdrop bundle build | pack | check | push | certify``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -51,6 +51,27 @@ def check(folder: Annotated[Path, typer.Argument(metavar="BUNDLE")]) -> None:
     for file in FILES:
         found.read(file)
     _show(found)
+
+
+@app.command("push")
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    uri: Annotated[str, typer.Argument(metavar="S3-URI", help="s3://bucket/prefix; a prefix for each model.")],
+) -> None:
+    """Upload a bundle to S3, where a deployed stack takes it from (its parameter BundleUri).
+
+    Example: heatdrop bundle push bundles/skin s3://models/skin/2
+    """
+    from heatdrop.bundle_location import push_bundle
+
+    found = open_bundle(folder)
+    push_bundle(found, uri)
+    console.answers.print(
+        f"{found.model.name} {found.model.version} is in {uri}; use it with\n"
+        f"sam deploy --parameter-overrides BundleUri={uri}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _show(found: Bundle) -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from heatdrop.cli import console
 from heatdrop.errors import InvalidRequest
+from heatdrop.gpu import find_gpus
 from heatdrop.model.dataset import Example
 from heatdrop.model.metrics import Metrics
 from heatdrop.model.train_command import Listener, available_weights, plan_stages, train
@@ -73,6 +74,8 @@ def _cell(metrics: Metrics, name: str) -> str:
 
 def _recipe(choices: dict[str, Any], epochs: int, image_size: int, small_first: str, listener: Listener) -> Recipe:
     try:
+        if choices["precision"] == "auto":
+            choices = choices | {"precision": "bfloat16" if find_gpus(required=False) else "float32"}
         draft = Recipe(**choices)
         weights = available_weights(choices["weights"], draft.architecture, listener)
         return draft.model_copy(

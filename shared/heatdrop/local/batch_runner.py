@@ -59,6 +59,8 @@ class BatchRunner(threading.Thread):
     def _run_job(self, job: Job) -> None:
         definition = job.job_definition.describe()
         strategy = definition.get("retryStrategy") or {"attempts": 1}
+        if job.stop:
+            return self._finish(job, "FAILED", None, job.job_stopped_reason or "the job was cancelled")
         for status in ("RUNNABLE", "STARTING"):
             job.status = status
         for attempt in range(1, strategy["attempts"] + 1):

@@ -109,6 +109,7 @@ _CHECKS: dict[str, Check] = {
     "AWS::ECR::Repository": _repository,
     "AWS::Events::Rule": lambda name: boto3.client("events").describe_rule(Name=_name(name)),
     "AWS::IAM::InstanceProfile": lambda name: boto3.client("iam").get_instance_profile(InstanceProfileName=name),
+    "AWS::IAM::ManagedPolicy": lambda arn: boto3.client("iam").get_policy(PolicyArn=arn),
     "AWS::IAM::Role": lambda name: boto3.client("iam").get_role(RoleName=name),
     "AWS::Lambda::EventSourceMapping": lambda uuid: boto3.client("lambda").get_event_source_mapping(UUID=uuid),
     "AWS::Lambda::Function": lambda name: boto3.client("lambda").get_function(FunctionName=name),

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import keras
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +17,8 @@ from heatdrop.model.dataset import Dataset
 from heatdrop.vocabulary import Architecture, LabelRule
 
 logger = logging.getLogger(__name__)
+
+Precision = Literal["float32", "bfloat16"]
 
 HEAD_LAYERS = {"pooled", "dropout", "scores"}
 HEALTHY_NAMES = {"normal", "healthy", "negative", "no finding"}
@@ -45,6 +48,10 @@ class Recipe(BaseModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     standardise: bool = True
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    patience: Annotated[int, Field(ge=1)] = 5
+    """Epochs at the final size without a better validation AUC, after which training ends."""
+    precision: Precision = "float32"
+    """``bfloat16`` computes in it and keeps the weights in float32: faster on a GPU, slower on a CPU."""
     seed: int = 0
 
     @property
@@ -105,11 +112,12 @@ class Trainer:
         """Train what is left to train and return the model of the best epoch, at its final input size."""
         keras.utils.set_random_seed(self.recipe.seed)
         self.work.mkdir(parents=True, exist_ok=True)
-        model = self._resume() or self._start()
+        with _computing_in(self.recipe.precision):
+            model = self._resume() or self._start()
         done, epoch = len(self.history), 0
         for stage in self.recipe.stages:
             first, epoch = max(epoch, done), epoch + stage.epochs
-            if first < epoch:
+            if first < epoch and not self._exhausted:
                 self._train_stage(model, stage, first, epoch)
         return self._finish()
 
@@ -145,14 +153,23 @@ class Trainer:
             self._after_epoch(
                 model, EpochReport(epoch=epoch + 1, size=stage.size, loss=float(loss), validation_auc=auc)
             )
+            if self._exhausted:
+                logger.info("no better validation AUC in %d epochs", self.recipe.patience)
+                break
+
+    @property
+    def _exhausted(self) -> bool:
+        """Whether the validation AUC has not risen for as long as ``patience`` has it."""
+        aucs = [report.validation_auc for report in self.history if report.size == self.recipe.image_size]
+        return bool(aucs) and len(aucs) - 1 - aucs.index(max(aucs)) >= self.recipe.patience
 
     def _optimizer(self, steps: int) -> keras.optimizers.Optimizer:
-        """AdamW, warmed up over half an epoch and brought down along a cosine over ``steps``."""
+        """AdamW, warmed up over half an epoch and brought down to 1 % along a cosine over ``steps``."""
         recipe = self.recipe
         peak = recipe.peak_learning_rate if recipe.weights is None else recipe.peak_learning_rate / 5
         warmup = max(1, self.steps_per_epoch // 2)
         schedule = keras.optimizers.schedules.CosineDecay(
-            peak / 25, max(1, steps - warmup), alpha=0.01 * 25, warmup_target=peak, warmup_steps=warmup
+            peak / 25, max(1, steps - warmup), alpha=0.01, warmup_target=peak, warmup_steps=warmup
         )
         return _undecayed(keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay))
 
@@ -191,7 +208,8 @@ class Trainer:
     def _resume(self) -> keras.Model | None:
         """The model as it was after the last finished epoch; None when nothing was trained yet.
 
-        Stages still to come may have changed since: the learning rate then starts anew over what is left.
+        Patience and the stages still to come may have changed since; with other stages the learning rate starts anew
+        over what is left.
         """
         state_file = self.work / "state.json"
         if not state_file.exists():
@@ -200,7 +218,8 @@ class Trainer:
         before = Recipe.model_validate(state["recipe"])
         self.history = [EpochReport.model_validate(report) for report in state["history"]]
         done = len(self.history)
-        same = before.model_copy(update={"stages": self.recipe.stages}) == self.recipe
+        ahead = {"stages": self.recipe.stages, "patience": self.recipe.patience}
+        same = before.model_copy(update=ahead) == self.recipe
         if not same or before.plan[:done] != self.recipe.plan[:done]:
             raise InvalidRequest(f"{self.work} holds a training with other settings; name another --out or remove it")
         if state.get("data", self._data_digest()) != self._data_digest():
@@ -256,6 +275,17 @@ def _undecayed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimi
     """The optimizer, which is to decay kernels alone."""
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return optimizer
+
+
+@contextmanager
+def _computing_in(precision: Precision) -> Iterator[None]:
+    """Let the layers made meanwhile compute in ``precision``."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _freeze_base(model: keras.Model, frozen: bool) -> bool:

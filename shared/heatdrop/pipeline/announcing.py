@@ -9,4 +9,4 @@ def announce_once(record: Record, records: Records, announcer: Announcer) -> Non
     if record.state in record.announced:
         return
     announcer.announce(record)
-    records.announced(record.image_id, record.state)
+    records.announced(record)

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
@@ -14,13 +15,14 @@ from heatdrop.errors import HeatdropError, InvalidBundle
 from heatdrop.explaining import Explainer
 from heatdrop.gpu import find_gpus
 from heatdrop.images import Limits
+from heatdrop.jobs import COME_AGAIN
 from heatdrop.messages import Announcer
 from heatdrop.model.bundle import KERAS_MODEL
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.settings import Destinations
 from heatdrop.records import Record, Records
 from heatdrop.storage import Manifest, ManifestEntry, Storage
-from heatdrop.vocabulary import HeatmapFiles
+from heatdrop.vocabulary import HeatmapFiles, State
 
 logger = Logger(child=True)
 
@@ -45,8 +47,8 @@ class JobReport:
 
     @property
     def exit_code(self) -> int:
-        """0 when every image has its result; 143 (ended by SIGTERM) makes Batch retry on a lost Spot host."""
-        return 143 if self.interrupted else int(self.failed > 0)
+        """0 when every image has its result, 1 when one failed for good; COME_AGAIN makes Batch try the rest again."""
+        return COME_AGAIN if self.interrupted else int(self.failed > 0)
 
 
 class HeatmapJob:
@@ -68,11 +70,21 @@ class HeatmapJob:
 
         Raises:
             GpuMissing: the job was promised a GPU and finds none.
-            InvalidBundle: the bundle cannot be used, or is not the model that made the predictions.
+            InvalidBundle: the bundle cannot be used, or is not the model that made the predictions. As with
+                GpuMissing, the images are FAILED and say why.
         """
         signal.signal(signal.SIGTERM, self._stop)
         manifest = self._storage.get_manifest(manifest_key)
-        explainer = self._load(manifest)
+        try:
+            explainer = self._load(manifest)
+        except HeatdropError as error:
+            reason = f"the heatmap job failed: {error}"
+            self._each(manifest, lambda entry, record: self._records.fail(entry.image_id, reason))
+            raise
+        return self._each(manifest, lambda entry, record: self._explain(explainer, manifest, entry, record))
+
+    def _each(self, manifest: Manifest, settle: Callable[[ManifestEntry, Record], Record]) -> JobReport:
+        """Settle every image of the manifest that still is this job's to settle."""
         report = JobReport()
         for entry in manifest.images:
             if self._stopping:
@@ -81,13 +93,14 @@ class HeatmapJob:
             record = self._records.get(entry.image_id)
             if record is None:
                 raise LookupError(f"image {entry.image_id} has no record; was the table emptied?")
-            if record.state.final:
-                report.skipped += 1
+            if record.state is State.CLASSIFIED and record.model == manifest.model:
+                record = settle(entry, record)
+                report.explained += record.state is State.EXPLAINED
+                report.failed += record.state is State.FAILED
             else:
-                record = self._explain(explainer, manifest, entry, record)
-                report.explained += record.reason is None
-                report.failed += record.reason is not None
-            announce_once(record, self._records, self._announcer)
+                report.skipped += 1
+            if record.state.final:
+                announce_once(record, self._records, self._announcer)
         return report
 
     def _load(self, manifest: Manifest) -> Explainer:
@@ -95,8 +108,8 @@ class HeatmapJob:
         bundle = open_bundle_at(self._settings.bundle_uri, KERAS_MODEL)
         if bundle.model != manifest.model:
             raise InvalidBundle(
-                f"the predictions are of {manifest.model.name} {manifest.model.version}, but this image holds "
-                f"{bundle.model.name} {bundle.model.version}; deploy both containers with one bundle"
+                f"the predictions are of {manifest.model.name} {manifest.model.version}, but the job holds "
+                f"{bundle.model.name} {bundle.model.version}; deploy both containers with one bundle, then redrive"
             )
         started = time.perf_counter()
         explainer = Explainer(bundle, manifest.settings, self._limits)
@@ -107,6 +120,10 @@ class HeatmapJob:
     def _explain(self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, record: Record) -> Record:
         try:
             data = self._storage.fetch_drop(entry.drop, self._limits.max_bytes)
+        except HeatdropError as error:
+            return self._records.fail(record.image_id, str(error))
+        # What S3 raises beyond that says nothing about the image: the job ends, and its retry does what is left.
+        try:
             explanation = explainer.explain(data, entry.predictions)
         except HeatdropError as error:
             return self._records.fail(record.image_id, str(error))

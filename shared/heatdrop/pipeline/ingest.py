@@ -23,7 +23,7 @@ from heatdrop.pipeline.queues import each_message
 from heatdrop.pipeline.settings import Destinations
 from heatdrop.records import Record, Records
 from heatdrop.storage import Manifest, ManifestEntry, Storage
-from heatdrop.vocabulary import Drop, Estimator, ExplanationSettings, Method, State
+from heatdrop.vocabulary import Drop, Estimator, ExplanationSettings, Method, ModelName, State
 
 logger = Logger(child=True)
 metrics = Metrics()
@@ -113,9 +113,11 @@ class Ingest:
         return self._records.classify(record.image_id, predictions, self._classifier.bundle.model, timings)
 
     def _submit(self, waiting: dict[str, Record]) -> None:
-        if not waiting:
-            return
-        model = self._classifier.bundle.model
+        """Submit one job for each model: a drop that was classified before the model changed stays with its own."""
+        for model in sorted({record.model for record in waiting.values() if record.model}, key=lambda m: m.version):
+            self._submit_job(model, {name: record for name, record in waiting.items() if record.model == model})
+
+    def _submit_job(self, model: ModelName, waiting: dict[str, Record]) -> None:
         name = identity.manifest_id(waiting, model.version, self._explanation.model_dump_json())
         entries = [
             ManifestEntry(image_id=image_id, drop=record.drop, predictions=record.predictions)

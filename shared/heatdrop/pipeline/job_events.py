@@ -1,7 +1,7 @@
-"""What went wrong is settled: failed jobs, dead letters and stuck images become FAILED, and are announced."""
+"""What went wrong is settled: images of failed jobs and dead letters become FAILED, the stuck are looked after."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 from aws_lambda_powertools import Logger, Metrics
@@ -12,10 +12,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
 from heatdrop import identity
-from heatdrop.messages import Announcer, DeadDrops, JobFailure, trouble_in
+from heatdrop.messages import Announcer, DeadDrops, DropQueue, JobFailure, Sweep, trouble_in
 from heatdrop.pipeline.announcing import announce_once
-from heatdrop.pipeline.queues import each_message
+from heatdrop.pipeline.queues import RESERVE_MS, each_message
 from heatdrop.pipeline.settings import Destinations
+from heatdrop.pipeline.sweeping import Sweeper
 from heatdrop.records import Records
 from heatdrop.storage import Storage
 from heatdrop.vocabulary import Drop, State
@@ -28,6 +29,8 @@ class JobEventSettings(Destinations):
     """The environment of the job events function."""
 
     input_bucket: str
+    ingest_queue: str
+    job_queue: str
     stuck_after_minutes: Annotated[int, Field(gt=0)]
 
 
@@ -35,43 +38,48 @@ class JobEvents:
     """The services that settling needs; made once, used for every invocation."""
 
     def __init__(self, settings: JobEventSettings) -> None:
-        self._input_bucket = settings.input_bucket
-        self._patience = timedelta(minutes=settings.stuck_after_minutes)
+        self._input_bucket, self._job_queue = settings.input_bucket, settings.job_queue
         self._records = Records(settings.images_table)
         self._storage = Storage(settings.results_bucket)
         self._announcer = Announcer(settings.notifications_topic)
+        self._sweeper = Sweeper(
+            timedelta(minutes=settings.stuck_after_minutes),
+            self._records,
+            self._announcer,
+            DropQueue(settings.ingest_queue),
+            settings.job_queue,
+        )
 
     def handle(self, event: dict[str, object], context: LambdaContext) -> PartialItemFailureResponse:
         """Settle every message of an SQS event; returns the messages to retry."""
 
         def settle(message: SQSRecord) -> None:
-            match trouble_in(message.body, self._input_bucket):
+            match trouble_in(message.body, self._input_bucket, self._job_queue):
                 case JobFailure() as failure:
                     self._settle_job(failure)
                 case DeadDrops(drops=drops):
                     self._settle_dead(drops)
-                case _:
-                    self._settle_stuck()
+                case Sweep():
+                    self._sweeper.sweep(lambda: context.get_remaining_time_in_millis() > RESERVE_MS)
 
         return each_message(event, context, settle)
 
     def _settle_job(self, failure: JobFailure) -> None:
-        """Only images without a result fail, and only if no later job has taken them on."""
+        """Only images without a result fail, and only those whose job this is: another one may have taken them on."""
         for entry in self._storage.get_manifest(failure.manifest_key).images:
             record = self._records.get(entry.image_id)
-            if record and record.job_id in {None, failure.job_id}:
+            if record and record.job_id == failure.job_id:
                 self._fail(entry.image_id, f"the heatmap job failed: {failure.reason}")
 
     def _settle_dead(self, drops: Iterable[Drop]) -> None:
+        """What inference could not begin fails; what it could not finish is told, and its job is the sweep's matter."""
         for drop in drops:
             name = identity.image_id(drop)
-            if self._records.receive(name, drop).state is State.RECEIVED:
-                self._fail(name, "inference gave up on this image after several attempts; drop it again")
-
-    def _settle_stuck(self) -> None:
-        for image_id in self._records.open_since(datetime.now(UTC) - self._patience):
-            metrics.add_metric("ImagesStuck", MetricUnit.Count, 1)
-            self._fail(image_id, f"no progress for {self._patience.total_seconds() / 60:.0f} minutes; drop it again")
+            record = self._records.receive(name, drop)
+            if record.state is State.RECEIVED:
+                self._fail(name, "inference gave up on this image after several attempts; redrive it or drop it again")
+            else:
+                announce_once(record, self._records, self._announcer)
 
     def _fail(self, image_id: str, reason: str) -> None:
         record = self._records.fail(image_id, reason)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 HOSTS = ("127.0.0.1", "localhost")
 GUARD = "X-Heatdrop"
-"""The header of every writing call. Another site's page cannot send it without being asked first, and we never agree."""
+"""The header of every writing call: another site's page may only send it if we agree, and we never do."""
 COOKIE = "heatdrop"
 MAX_UPLOAD = 200_000_000
 """Bytes that are passed on at most; how much the pipeline takes is the API's to say."""
@@ -69,11 +69,6 @@ _ROUTES = Map(
 )
 
 
-class _Request(Request):
-    trusted_hosts = list(HOSTS)
-    max_content_length = MAX_UPLOAD
-
-
 class Viewer:
     """A WSGI application. With a ``token`` it answers only to those who have opened a link that holds it."""
 
@@ -83,7 +78,8 @@ class Viewer:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one request; whatever is wrong becomes a problem document."""
-        request = _Request(environ)
+        request = Request(environ)
+        request.trusted_hosts, request.max_content_length = list(HOSTS), MAX_UPLOAD
         try:
             response = self._answer(request)
         except Refused as refused:
@@ -97,7 +93,7 @@ class Viewer:
         response.headers.setdefault("Cache-Control", "no-store")
         return response(environ, start_response)
 
-    def _answer(self, request: _Request) -> Response:
+    def _answer(self, request: Request) -> Response:
         host = request.host  # raises where the name is not one of HOSTS: another site's, bent to this machine
         endpoint, values = _ROUTES.bind(host).match(request.path, request.method)
         if endpoint in ("page", "static"):
@@ -111,14 +107,14 @@ class Viewer:
     def _knows(self, token: str) -> bool:
         return self._token is None or hmac.compare_digest(token.encode(), self._token.encode())
 
-    def _page(self, request: _Request) -> Response:
+    def _page(self, request: Request) -> Response:
         response = self._file_of_page(request, "index.html")
         token = request.args.get("token", "")
         if self._token and self._knows(token):
             response.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
         return response
 
-    def _file_of_page(self, request: _Request, name: str) -> Response:
+    def _file_of_page(self, request: Request, name: str) -> Response:
         if name not in self._static:
             raise Refused(404, "Not found", f"The viewer has no {name}.")
         path = self._static[name]
@@ -128,13 +124,13 @@ class Viewer:
         response.add_etag()
         return response.make_conditional(request)
 
-    def _api(self, request: _Request, path: str) -> Response:
+    def _api(self, request: Request, path: str) -> Response:
         if not all(_PLAIN.fullmatch(part) for part in path.split("/")):
             raise Refused(404, "Not found", "The API has no such path.")
         query = request.query_string.decode("ascii", "replace")
         return _passed_on(self._upstream.call(request.method, f"/{path}", query, request.get_data()))
 
-    def _file(self, request: _Request, image_id: str, artefact: str) -> Response:
+    def _file(self, request: Request, image_id: str, artefact: str) -> Response:
         if not _PLAIN.fullmatch(image_id):
             raise Refused(404, "Not found", "There is no such image.")
         if artefact not in _FILES:
@@ -156,7 +152,7 @@ class Viewer:
             response.headers.set("Content-Disposition", "attachment", filename=name)
         return response
 
-    def _upload(self, request: _Request) -> Response:
+    def _upload(self, request: Request) -> Response:
         name, content = request.args.get("name", ""), request.get_data()
         if not name or not content:
             raise Refused(400, "Nothing to upload", "The file has no name or no content; choose another.")
@@ -164,7 +160,7 @@ class Viewer:
         return _passed_on(self._upstream.upload(name, media_type, content))
 
 
-def _check_origin(request: _Request) -> None:
+def _check_origin(request: Request) -> None:
     """See that the call comes from our own page.
 
     Raises:

@@ -1,0 +1,87 @@
+"""Images without progress get another chance, and in the end a final state: the net under events that were lost."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from heatdrop.jobs import JobPhase, JobWatch
+from heatdrop.messages import Announcer, DropQueue
+from heatdrop.pipeline.announcing import announce_once
+from heatdrop.records import Record, Records
+from heatdrop.vocabulary import State
+
+logger = Logger(child=True)
+metrics = Metrics()
+
+CHANCES = 2
+"""How often an image without progress may go on before it is FAILED."""
+
+
+class Sweeper:
+    """Looks after every image that has made no progress for a while.
+
+    An image is final at the latest ``1 + CHANCES`` times that while (and the time between two sweeps) after its last
+    progress, unless its job runs, or waits in a queue that works.
+    """
+
+    def __init__(
+        self, patience: timedelta, records: Records, announcer: Announcer, drops: DropQueue, job_queue: str
+    ) -> None:
+        self._patience, self._job_queue = patience, job_queue
+        self._records, self._announcer, self._drops = records, announcer, drops
+
+    def sweep(self, enough_time: Callable[[], bool]) -> None:
+        """Look after the images that are stuck, as long as there is ``enough_time``; the next sweep goes on."""
+        watch = JobWatch(self._job_queue)
+        moment = datetime.now(UTC) - self._patience
+        for image_id in self._records.open_since(moment):
+            if not enough_time():
+                logger.warning("the time is over; the next sweep goes on")
+                return
+            record = self._records.get(image_id)
+            # The index is a little late: the record itself says whether there was progress.
+            if record and record.updated_at < moment:
+                self._look_after(record, watch)
+
+    def _look_after(self, record: Record, watch: JobWatch) -> None:
+        if record.state.final:
+            # Its last step was lost on the way to its subscribers.
+            announce_once(record, self._records, self._announcer)
+            return
+        outlook = watch.outlook(record.job_id) if record.job_id else None
+        match outlook.phase if outlook else None:
+            case JobPhase.RUNNING:
+                self._records.keep_waiting(record)
+            case JobPhase.WAITING if watch.working:
+                self._records.keep_waiting(record)
+            case JobPhase.FAILED if outlook:
+                self._fail(record, f"the heatmap job failed: {outlook.reason}")
+            case JobPhase.WAITING:
+                self._go_on(record, "its heatmap job waits, and no job of the queue runs", watch)
+            case JobPhase.OVER:
+                self._go_on(record, "its heatmap job is over and left it out", watch)
+            case _:
+                self._go_on(record, "it was left without a heatmap job", watch)
+
+    def _go_on(self, record: Record, problem: str, watch: JobWatch) -> None:
+        """Give the image another chance, or fail it where it has had them all."""
+        metrics.add_metric("ImagesStuck", MetricUnit.Count, 1)
+        waiting = record.job_id if record.job_id and watch.outlook(record.job_id).phase is JobPhase.WAITING else None
+        if record.chances < CHANCES:
+            if self._records.give_chance(record, new_job=waiting is None) and waiting is None:
+                self._drops.send(record.drop)
+            logger.warning("stuck", image_id=record.image_id, problem=problem, chances=record.chances + 1)
+            return
+        minutes = self._patience.total_seconds() / 60
+        self._fail(record, f"no progress for {minutes:.0f} minutes, {1 + CHANCES} times: {problem}; redrive it")
+        if waiting:
+            watch.cancel(waiting, "its images are FAILED: it waited too long")
+
+    def _fail(self, record: Record, reason: str) -> None:
+        failed = self._records.fail(record.image_id, reason)
+        if failed.state is State.FAILED:
+            logger.warning("failed", image_id=record.image_id, reason=failed.reason)
+            metrics.add_metric("ImagesFailed", MetricUnit.Count, 1)
+        announce_once(failed, self._records, self._announcer)

@@ -2,10 +2,11 @@
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote_plus, unquote_plus
 
 import boto3
+from pydantic import Field
 
 from heatdrop.errors import HeatdropError
 from heatdrop.jobs import failure_reason
@@ -34,15 +35,15 @@ DETAIL_TYPE = "Image State Change"
 class Notification(Words):
     """The news that an image has reached a state. ``id`` is the same when SNS, or we, say it twice."""
 
-    id: str
+    id: Annotated[str, Field(description="The same when the news is told twice.")]
     image_id: str
     state: State
-    key: str
-    reason: str | None = None
-    label: str | None = None
-    score: float | None = None
-    model: str | None = None
-    at: datetime
+    key: Annotated[str, Field(description="Of the image in the input bucket.")]
+    reason: Annotated[str | None, Field(description="Why the image is REJECTED or FAILED.")] = None
+    label: Annotated[str | None, Field(description="The best class.")] = None
+    score: Annotated[float | None, Field(description="Probability of the best class.")] = None
+    model: Annotated[str | None, Field(description="Version of the model that said so.")] = None
+    at: Annotated[datetime, Field(description="When the image reached the state.")]
 
 
 class Announcer:

@@ -1,6 +1,7 @@
 """A headless Chromium before the viewer, before a fake API over real artefacts."""
 
 import base64
+import copy
 import json
 import logging
 import os
@@ -66,28 +67,29 @@ def bundle() -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def chest(bundle: Bundle, chest_dicom: Path) -> Known:
+def explainer(bundle: Bundle) -> Explainer:
+    """SmoothGrad of the chest X-ray model, compiled once: few samples, since it is not the maps that are tested."""
+    return Explainer(bundle, ExplanationSettings(samples=5))
+
+
+@pytest.fixture(scope="session")
+def chest(explainer: Explainer, chest_dicom: Path) -> Known:
     """RG1 and its heatmaps by SmoothGrad."""
-    return explained(Explainer(bundle, ExplanationSettings()), chest_dicom)
+    return explained(explainer, chest_dicom)
 
 
 @pytest.fixture(scope="session")
-def leg(bundle: Bundle, radiographs: Path) -> Known:
-    """Part of a leg, which is no chest at all."""
-    return explained(Explainer(bundle, ExplanationSettings(samples=5)), radiographs / "RG3_J2KI.dcm")
-
-
-@pytest.fixture(scope="session")
-def chest_by_cam(bundle: Bundle, chest_dicom: Path) -> Known:
+def by_cam(bundle: Bundle, chest_dicom: Path) -> Known:
     """RG1 by LayerCAM: maps files without a standard error."""
     return explained(Explainer(bundle, ExplanationSettings(method="layercam")), chest_dicom)
 
 
 @pytest.fixture(scope="session")
-def hostile(bundle: Bundle, chest_dicom: Path) -> Known:
+def hostile(explainer: Explainer, chest_dicom: Path) -> Known:
     """RG1 by a model whose labels are markup and paths."""
-    other = bundle.model_copy(update={"labels": HOSTILE})
-    return explained(Explainer(other, ExplanationSettings(samples=0)), chest_dicom)
+    other = copy.copy(explainer)
+    other.bundle = explainer.bundle.model_copy(update={"labels": HOSTILE})
+    return explained(other, chest_dicom)
 
 
 def explained(explainer: Explainer, file: Path) -> Known:

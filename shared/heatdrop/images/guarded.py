@@ -128,7 +128,7 @@ def _start() -> subprocess.Popen[bytes]:
     environment |= {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     # Threads would only take memory, stack by stack.
     environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(  # noqa: S603 (this interpreter, and a module of ours)
+    return subprocess.Popen(
         [sys.executable, "-m", "heatdrop.images.decoding_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -167,7 +167,7 @@ def _exchange(process: subprocess.Popen[bytes], request: dict[str, Any], data: b
         assert issubclass(kind, RejectedImage)  # noqa: S101
         raise kind(answer["message"])
     pixels = np.empty(answer["shape"], np.uint8)
-    rest = memoryview(pixels.reshape(-1))
+    rest = pixels.reshape(-1).data
     while rest:
         count = process.stdout.readinto(rest)  # type: ignore[attr-defined]
         if not count:

@@ -93,7 +93,7 @@ class Upstream:
         place = self._document(answer)
         fields = [*place["fields"].items(), ("file", (name, content, media_type))]
         try:
-            stored = self._pool.request_encode_body("POST", place["url"], fields=fields, redirect=True)
+            stored = self._pool.request_encode_body("POST", place["url"], fields=fields)
         except HTTPError as error:
             raise Refused(502, "Store unreachable", "The file could not be sent. Try again.") from error
         if stored.status >= 300:

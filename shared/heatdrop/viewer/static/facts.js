@@ -25,7 +25,7 @@ export function trustPanel(provenance, model, relative) {
     { class: "panel" },
     el("h3", {}, "Can this map be trusted?"),
     relative !== null &&
-      el("p", {}, "Sampling error of the whole map: ", el("strong", {}, `${(relative * 100).toFixed(1)} %`), "."),
+      el("p", {}, "Sampling error of the whole map: ", el("strong", {}, `${(relative * 100).toFixed(1)}\u00a0%`), "."),
     line && el("p", {}, "The model’s certificate: ", el("strong", {}, line), "."),
     line === "not measured" &&
       el("p", { class: "hint" }, "Nobody has measured whether this model’s maps mean anything: heatdrop bundle certify does."),

@@ -12,6 +12,13 @@ export function moment(text) {
   return Number.isNaN(date.getTime()) ? String(text) : DAY_AND_TIME.format(date);
 }
 
+/** The time of today, the day of any other. */
+export function shortMoment(text) {
+  const date = new Date(text);
+  const today = date.toDateString() === new Date().toDateString();
+  return today ? date.toLocaleTimeString(undefined, { timeStyle: "short" }) : date.toLocaleDateString(undefined, { dateStyle: "medium" });
+}
+
 export function bytes(count) {
   if (!Number.isFinite(count)) return "unknown size";
   if (count < 1000) return `${count} B`;

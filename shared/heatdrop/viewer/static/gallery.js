@@ -3,7 +3,7 @@
 import { fileUrl, images } from "./api.js";
 import { el, failure, icon } from "./dom.js";
 import { fits, query } from "./filters.js";
-import { fileName, moment, score } from "./format.js";
+import { fileName, moment, score, shortMoment } from "./format.js";
 import { poll } from "./poll.js";
 import { STATES, badge, isFinal } from "./states.js";
 
@@ -179,7 +179,7 @@ class Card {
         classified && el("span", { class: "card-best" }, el("span", { class: "card-label" }, image.label), score(image.score)),
         classified && bar(image.score),
         !classified && el("span", { class: "card-best card-reason" }, image.reason ?? STATES[image.state]?.note ?? ""),
-        el("span", { class: "card-foot" }, badge(image.state), el("time", {}, moment(image.created_at))),
+        el("span", { class: "card-foot" }, badge(image.state), el("time", { datetime: image.created_at, title: moment(image.created_at) }, shortMoment(image.created_at))),
       ),
     );
   }
@@ -194,8 +194,9 @@ function thumbnail(image, name) {
     picture.addEventListener("error", () => picture.replaceWith(icon("image")), { once: true });
     return el("span", { class: "card-picture" }, picture);
   }
-  const open = !isFinal(image.state);
-  return el("span", { class: `card-picture ${open ? "card-open" : "card-none"}` }, icon(open ? "clock" : "image"));
+  const { icon: sign = "image" } = STATES[image.state] ?? {};
+  const kind = isFinal(image.state) ? `card-none card-${image.state.toLowerCase()}` : "card-open";
+  return el("span", { class: `card-picture ${kind}` }, icon(sign));
 }
 
 /** A score as a bar; the number stands beside it. */

@@ -104,6 +104,9 @@ shortcuts("One image", () => !views.image.hidden, {
 });
 
 byId("help").addEventListener("click", showHelp);
+byId("filters-toggle").addEventListener("click", ({ currentTarget: toggle }) => {
+  toggle.setAttribute("aria-expanded", toggle.getAttribute("aria-expanded") === "false");
+});
 views.image.addEventListener("click", (event) => {
   const back = event.target.closest("[data-back]");
   if (back) back.href = listAddress;

@@ -13,7 +13,9 @@ READ = """
 const [content, done] = arguments;
 const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
 import("/static/npz.js").then(({ readNpz }) => readNpz(bytes.buffer)).then(
-  (arrays) => done({ ok: [...arrays].map(([name, { shape, data, text }]) => [name, shape, text ?? [...data].map(Number)]) }),
+  (arrays) => done({
+    ok: [...arrays].map(([name, { shape, data, text }]) => [name, shape, text ?? [...data].map(Number)]),
+  }),
   (problem) => done({ bad: problem.message }),
 );
 """

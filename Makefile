@@ -6,13 +6,14 @@ UV_VERSION := 0.13.9
 BUNDLE := build/bundles/chest-xray/bundle.json
 OUT ?= out
 
-.PHONY: setup run test test-containers lint unit documents lock clean
+.PHONY: setup run test test-browser test-containers lint unit documents lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    explain the demo radiographs, the whole way, into $(OUT)/"
 	@echo "make test   lint, types, template and all tests"
 	@echo "make test-containers  build the containers and run them, with the SAM CLI and a Docker engine"
+	@echo "make test-browser  drive the viewer in a headless Chromium, with screenshots in out/browser/"
 	@echo "make setup  only install what they need"
 
 setup: $(VENV)/ready $(BUNDLE)
@@ -53,6 +54,16 @@ lint: $(VENV)/ready $(TOOLS)/checkov/ready $(TOOLS)/sam/ready
 # Needs a Docker engine. HEATMAPS_BASE_IMAGE replaces the public base image of the heatmap container.
 test-containers: setup $(TOOLS)/sam/ready
 	$(BIN)/pytest -m containers tests/containers
+
+# Chromium and its driver are Debian's; selenium brings none along.
+test-browser: setup
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium chromium-driver >/dev/null; \
+	  else \
+	    echo "Chromium and its driver are missing: sudo apt-get install chromium chromium-driver" >&2; exit 1; \
+	  fi; }
+	$(BIN)/pytest -m browser tests/browser
 
 unit: setup $(TOOLS)/awscli/ready
 	$(BIN)/pytest

@@ -39,6 +39,7 @@ ENVIRONMENT = {
     "RESULTS_BUCKET": "r",
     "NOTIFICATIONS_TOPIC": "n",
     "INPUT_BUCKET": "i",
+    "INGEST_QUEUE": "https://sqs.eu-central-1.amazonaws.com/1/q",
     "JOB_QUEUE": "q",
     "JOB_DEFINITION": "d",
     "PAGE_TOKEN_SECRET": "s",

@@ -9,7 +9,7 @@ import typer
 
 from heatdrop import direct
 from heatdrop.artefacts import OutputFolder
-from heatdrop.cli import bench, bundles, console, cost, drop, redrive, results, serve, watch
+from heatdrop.cli import bench, bundles, console, cost, drop, redrive, results, serve, view, watch
 from heatdrop.errors import InvalidRequest
 from heatdrop.images import Limits
 from heatdrop.inputs import find_files
@@ -175,3 +175,4 @@ app.command()(results.show)
 app.command()(watch.watch)
 app.command()(cost.cost)
 app.command("redrive")(redrive.redrive_images)
+app.command()(view.view)

@@ -1,6 +1,8 @@
 """``heatdrop serve``."""
 
+import secrets
 import shlex
+import threading
 import time
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +18,7 @@ from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings
 
 def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes any that is free.")] = 8020,
+    view_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the viewer; 0: any.")] = 0,
     bundle: Annotated[
         Path | None, typer.Option("--bundle", help="A model bundle; the chest X-ray model by default.")
     ] = None,
@@ -32,12 +35,16 @@ def serve(
     ready, folder = bundles.chosen(bundle), OutputFolder(out)
     # moto takes seconds to import: what is wrong with a command is said before.
     from heatdrop.local.serving import serving
+    from heatdrop.viewer.serving import viewer_server
 
     console.messages.print("Deploying the template on this machine ...")
     try:
-        with serving(ready, ExplanationSettings(), folder.root, port) as (cloud, running):
-            # The viewer is to be started here, as Viewer(api_url=running.outputs["ApiUrl"], signer=None).
-            show_addresses(running, out)
+        with (
+            serving(ready, ExplanationSettings(), folder.root, port) as (cloud, running),
+            viewer_server(running.outputs["ApiUrl"], None, view_port, token := secrets.token_urlsafe()) as viewer,
+        ):
+            threading.Thread(target=viewer.serve_forever, name="viewer", daemon=True).start()
+            show_addresses(running, out, f"http://127.0.0.1:{viewer.server_port}/?token={token}")
             while True:
                 cloud.check()
                 time.sleep(1)
@@ -45,7 +52,7 @@ def serve(
         raise InvalidRequest(f"port {port} cannot be used ({error.strerror}); choose another --port") from error
 
 
-def show_addresses(running: RunningCloud, out: Path) -> None:
+def show_addresses(running: RunningCloud, out: Path, viewer: str) -> None:
     """Where everything is, and lines that can be pasted into another terminal."""
     bucket, api = running.outputs["InputBucket"], running.outputs["ApiUrl"]
     exported = " ".join(f"{name}={shlex.quote(value)}" for name, value in running.environment.items())
@@ -53,6 +60,7 @@ def show_addresses(running: RunningCloud, out: Path) -> None:
     lines = [
         f"S3 and all else   {running.endpoint}",
         f"API               {api}",
+        f"Viewer            {viewer}",
         f"Logs              {out / 'logs'}",
         "",
         "In another terminal:",

@@ -15,6 +15,7 @@ from heatdrop.errors import HeatdropError, InvalidBundle
 from heatdrop.explaining import Explainer, Explanation
 from heatdrop.gpu import find_gpus
 from heatdrop.images import Limits
+from heatdrop.images.guarded import GuardedDecoder
 from heatdrop.jobs import COME_AGAIN
 from heatdrop.messages import Announcer
 from heatdrop.model.bundle import KERAS_MODEL
@@ -75,13 +76,14 @@ class HeatmapJob:
         """
         signal.signal(signal.SIGTERM, self._stop)
         manifest = self._storage.get_manifest(manifest_key)
-        try:
-            explainer = self._load(manifest)
-        except HeatdropError as error:
-            reason = f"the heatmap job failed: {error}"
-            self._each(manifest, lambda entry, record: self._fail(record, manifest, reason))
-            raise
-        return self._each(manifest, lambda entry, record: self._explain(explainer, manifest, entry, record))
+        with GuardedDecoder() as decoder:
+            try:
+                explainer = self._load(manifest, decoder)
+            except HeatdropError as error:
+                reason = f"the heatmap job failed: {error}"
+                self._each(manifest, lambda entry, record: self._fail(record, manifest, reason))
+                raise
+            return self._each(manifest, lambda entry, record: self._explain(explainer, manifest, entry, record))
 
     def _each(self, manifest: Manifest, settle: Callable[[ManifestEntry, Record], Record]) -> JobReport:
         """Settle every image of the manifest that still is this job's to settle."""
@@ -94,8 +96,7 @@ class HeatmapJob:
             if record is None:
                 raise LookupError(f"image {entry.image_id} has no record; was the table emptied?")
             requested = record.explanations.get(manifest.manifest_id)
-            first = record.state is State.CLASSIFIED and record.model == manifest.model
-            if requested.state is State.RECEIVED if requested else first:
+            if _is_left(record, manifest):
                 record = settle(entry, record)
                 state = record.explanations[manifest.manifest_id].state if requested else record.state
                 report.explained += state is State.EXPLAINED
@@ -106,7 +107,7 @@ class HeatmapJob:
                 announce_once(record, self._records, self._announcer)
         return report
 
-    def _load(self, manifest: Manifest) -> Explainer:
+    def _load(self, manifest: Manifest, decoder: GuardedDecoder) -> Explainer:
         gpus = find_gpus(required=self._settings.require_gpu)
         bundle = open_bundle_at(self._settings.bundle_uri, KERAS_MODEL)
         if bundle.model != manifest.model:
@@ -115,12 +116,13 @@ class HeatmapJob:
                 f"{bundle.model.name} {bundle.model.version}; deploy both containers with one bundle, then redrive"
             )
         started = time.perf_counter()
-        explainer = Explainer(bundle, manifest.settings, self._limits)
+        explainer = Explainer(bundle, manifest.settings, self._limits, decoder.decode)
         seconds = round(time.perf_counter() - started, 1)
         logger.info("model loaded", seconds=seconds, images=len(manifest.images), gpus=gpus)
         return explainer
 
     def _explain(self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, record: Record) -> Record:
+        """Render and store, or fail; returns the record as it is then."""
         try:
             data = self._storage.fetch_drop(entry.drop, self._limits.max_bytes)
         except HeatdropError as error:
@@ -133,8 +135,7 @@ class HeatmapJob:
         except Exception as error:
             # One image must not take the rest of its job down; the log has the traceback.
             logger.exception("explanation failed", image_id=record.image_id)
-            reason = f"the heatmaps could not be made ({type(error).__name__})"
-            return self._fail(record, manifest, reason)
+            return self._fail(record, manifest, f"the heatmaps could not be made ({type(error).__name__})")
         return self._store(record, manifest, explanation)
 
     def _fail(self, record: Record, manifest: Manifest, reason: str) -> Record:
@@ -167,3 +168,11 @@ class HeatmapJob:
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         logger.warning("told to stop: the image in hand is finished, the rest is left to the retry")
         self._stopping = True
+
+
+def _is_left(record: Record, manifest: Manifest) -> bool:
+    """Whether an image's first explanation, or the one on request that bears the manifest's id, is still to be made."""
+    requested = record.explanations.get(manifest.manifest_id)
+    if requested:
+        return not requested.state.final
+    return record.state is State.CLASSIFIED and record.model == manifest.model

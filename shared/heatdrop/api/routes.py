@@ -46,12 +46,20 @@ Links end after minutes; ask for a new one. A class whose name holds one of `/ ?
 path, because API Gateway decodes it once. Problems are documents of RFC 9457."""
 
 
+class Resolver(APIGatewayHttpResolver):
+    """Powertools' router, whose parts of a path may be any text: a label can be a word in any script, or an emoji."""
+
+    @staticmethod
+    def _compile_regex(rule: str, base_regex: str = "^{}$") -> re.Pattern[str]:
+        return re.compile(base_regex.format(re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", rule)))
+
+
 class Api:
     """The HTTP API. Without a service its routes can be described, but answer nothing."""
 
     def __init__(self, service: Service | None) -> None:
         self._service = service
-        self.app = APIGatewayHttpResolver(enable_validation=True)
+        self.app = Resolver(enable_validation=True)
         self._paths: list[tuple[str, re.Pattern[str]]] = []
         problems.install(self.app)
         self.app.not_found(self._not_found)

@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 BUNDLE := build/bundles/chest-xray/bundle.json
 OUT ?= out
 
-.PHONY: setup run test test-browser test-containers lint unit lock clean
+.PHONY: setup run test test-browser test-containers lint unit documents lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -65,8 +65,11 @@ test-browser: setup
 	  fi; }
 	$(BIN)/pytest -m browser tests/browser
 
-unit: setup
+unit: setup $(TOOLS)/awscli/ready
 	$(BIN)/pytest
+
+documents: $(VENV)/ready
+	$(BIN)/python -m heatdrop.api.describe
 
 lock: $(VENV)/ready
 	requirements/lock

@@ -36,6 +36,14 @@ class UnsupportedImage(RejectedImage):
     """A sound file that holds no single still image, such as a DICOM report or a film."""
 
 
+class UnsafeImage(RejectedImage):
+    """A file that makes its decoder crash, or take more time or memory than any file may."""
+
+
+class DecoderLost(HeatdropError):
+    """The process that decodes was lost, and the file need not be at fault."""
+
+
 class InvalidBundle(HeatdropError):
     """A model bundle is missing a part, was changed after packing, or does not fit this version."""
 
@@ -54,3 +62,15 @@ class InvalidRequest(HeatdropError):
 
 class SourceMissing(HeatdropError):
     """The object that was dropped is no longer in the input bucket."""
+
+
+class NotFound(HeatdropError):
+    """What was asked for is not there."""
+
+
+class NotNow(HeatdropError):
+    """What was asked for cannot be done in the state that the image is in."""
+
+
+class TooManyExplanations(NotNow):
+    """An image has as many explanations on request as are kept."""

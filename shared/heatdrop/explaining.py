@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,14 +47,20 @@ class Explanation:
 class Explainer:
     """A bundle's Keras model and its compiled gradients, loaded once and used for many images."""
 
-    def __init__(self, bundle: Bundle, settings: ExplanationSettings, limits: Limits = Limits()) -> None:
-        """Load the model.
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: ExplanationSettings,
+        limits: Limits = Limits(),
+        decode: Callable[..., images.DecodedImage] = images.decode,
+    ) -> None:
+        """Load the model; ``decode`` reads images, as ``images.decode`` does.
 
         Raises:
             InvalidBundle: the model is missing, changed, or cannot be loaded safely.
             InvalidRequest: the method asked for cannot explain it.
         """
-        self.bundle, self.settings, self.limits = bundle, settings, limits
+        self.bundle, self.settings, self.limits, self._decode = bundle, settings, limits, decode
         self._make_maps = method_of(load_keras(bundle), settings)
 
     def explain(self, data: bytes, predictions: Sequence[Prediction]) -> Explanation:
@@ -66,12 +72,12 @@ class Explainer:
         started = time.perf_counter()
         drawn, bundle = self.settings.drawn, self.bundle
         best = tuple(predictions[: self.settings.top])
-        image = images.decode(data, at_least=bundle.size, limits=self.limits)
+        image = self._decode(data, at_least=bundle.size, limits=self.limits)
         classes = np.array([[bundle.labels.index(p.label) for p in best]])
         result = self._make_maps(model_input(image, bundle)[None], classes)
         explained = time.perf_counter()
         display_side = (rendering.OVERLAY_SIDE, rendering.OVERLAY_SIDE)
-        picture = rendering.shown(images.decode(data, at_least=display_side, limits=self.limits).pixels)
+        picture = rendering.shown(self._decode(data, at_least=display_side, limits=self.limits).pixels)
         seen = images.resize(image.pixels, bundle.size)
         note = f"{DISCLAIMER} Trustworthiness of this model's maps: {bundle.certified}."
         heatmaps = []

@@ -16,7 +16,7 @@ from werkzeug.test import Client, TestResponse
 from heatdrop.errors import InvalidRequest
 from heatdrop.viewer import colortables, server
 from heatdrop.viewer.server import COOKIE, GUARD, Viewer
-from heatdrop.viewer.serving import api_of_stack, viewer_server
+from heatdrop.viewer.serving import viewer_server
 from heatdrop.viewer.signing import AwsSigner, NotSignedIn
 from heatdrop.viewer.upstream import encoded
 
@@ -376,23 +376,6 @@ def test_a_server_listens_on_this_machine_alone_and_says_when_its_port_is_taken(
 def cloud() -> Iterator[None]:
     with mock_aws():
         yield
-
-
-@pytest.mark.parametrize("output", ["ApiUrl", "Other"])
-def test_a_stack_names_its_api(cloud: None, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    template = {
-        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
-        "Outputs": {output: {"Value": "https://x1.execute-api.eu-west-1.amazonaws.com"}},
-    }
-    boto3.client("cloudformation").create_stack(StackName="drop", TemplateBody=json.dumps(template))
-    if output == "ApiUrl":
-        assert api_of_stack("drop") == "https://x1.execute-api.eu-west-1.amazonaws.com"
-        with pytest.raises(InvalidRequest, match="nowhere"):
-            api_of_stack("nowhere")
-    else:
-        with pytest.raises(InvalidRequest, match="no output ApiUrl"):
-            api_of_stack("drop")
 
 
 def test_the_colour_tables_are_matplotlibs() -> None:

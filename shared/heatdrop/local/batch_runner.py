@@ -69,7 +69,7 @@ class BatchRunner(threading.Thread):
             code = self._run_attempt(job, definition, attempt)
             if code == 0:
                 return self._finish(job, "SUCCEEDED", 0, STATUS_REASON)
-            if self._stopping or not _retried(strategy.get("evaluateOnExit", []), code):
+            if self._stopping or not retried(strategy.get("evaluateOnExit", []), code):
                 break
         return self._finish(job, "FAILED", code, STATUS_REASON)
 
@@ -99,16 +99,20 @@ class BatchRunner(threading.Thread):
 
     def _announce(self, job: Job) -> None:
         """Put the event on the bus; the deployed rule decides whether anyone hears it."""
-        detail = job.describe()
-        if job.job_stopped and job.exit_code is not None:
-            detail["container"]["exitCode"] = job.exit_code
-        event = {
-            "Source": "aws.batch",
-            "DetailType": "Batch Job State Change",
-            "Detail": json.dumps(detail, default=str),
-            "Resources": [job.arn],
-        }
-        boto3.client("events").put_events(Entries=[event])  # type: ignore[list-item]
+        boto3.client("events").put_events(Entries=[state_change(job)])  # type: ignore[list-item]
+
+
+def state_change(job: Job) -> dict[str, Any]:
+    """The event that tells of a job's status, as it is put on the bus."""
+    detail = job.describe()
+    if job.job_stopped and job.exit_code is not None:
+        detail["container"]["exitCode"] = job.exit_code
+    return {
+        "Source": "aws.batch",
+        "DetailType": "Batch Job State Change",
+        "Detail": json.dumps(detail, default=str),
+        "Resources": [job.arn],
+    }
 
 
 def _command(command: Sequence[str], parameters: Mapping[str, str]) -> list[str]:
@@ -119,9 +123,16 @@ def _command(command: Sequence[str], parameters: Mapping[str, str]) -> list[str]
     return [sys.executable if word == "python" else word for word in filled]
 
 
-def _retried(rules: Sequence[Mapping[str, str]], exit_code: int) -> bool:
-    """What Batch makes of an attempt that failed: the first rule that matches decides, and without any it retries."""
-    facts = {"onExitCode": str(exit_code), "onStatusReason": STATUS_REASON, "onReason": ""}
+def retried(rules: Sequence[Mapping[str, str]], exit_code: int | None, status_reason: str = STATUS_REASON) -> bool:
+    """What Batch makes of an attempt that failed: the first rule that matches decides, and without any it retries.
+
+    ``exit_code`` is None where the job's host is gone.
+    """
+    facts = {
+        "onExitCode": "" if exit_code is None else str(exit_code),
+        "onStatusReason": status_reason,
+        "onReason": "",
+    }
     for rule in rules:
         patterns = {name: pattern for name, pattern in rule.items() if name != "action"}
         if all(fnmatch.fnmatchcase(facts[name], pattern) for name, pattern in patterns.items()):

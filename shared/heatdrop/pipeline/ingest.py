@@ -10,11 +10,12 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
-from heatdrop import identity, images
+from heatdrop import identity
 from heatdrop.bundle_location import open_bundle_at
 from heatdrop.classifier import Classifier
 from heatdrop.errors import RejectedImage, SourceMissing
 from heatdrop.images import Limits
+from heatdrop.images.guarded import GuardedDecoder
 from heatdrop.jobs import JobQueue
 from heatdrop.messages import Announcer, drops_in
 from heatdrop.model.bundle import LITERT_MODEL
@@ -58,11 +59,15 @@ class Ingest:
             noise_level=settings.noise_level,
             estimator=settings.estimator,
         )
+        self._decoder = GuardedDecoder()
+        # It starts while the model is loaded.
+        self._decoder.start()
         self._classifier = Classifier(open_bundle_at(settings.bundle_uri, LITERT_MODEL))
         self._records = Records(settings.images_table)
         self._storage = Storage(settings.results_bucket)
-        self._announcer = Announcer(settings.notifications_topic)
+        self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
         self._jobs = JobQueue(settings.job_queue, settings.job_definition)
+        self._model_is_known = False
 
     def handle(self, event: dict[str, object], context: LambdaContext) -> PartialItemFailureResponse:
         """Classify the drops of an SQS event and submit one heatmap job for them; returns the messages to retry."""
@@ -94,7 +99,7 @@ class Ingest:
         try:
             data = self._storage.fetch_drop(record.drop, self._limits.max_bytes)
             fetched = time.perf_counter()
-            image = images.decode(data, at_least=self._classifier.bundle.size, limits=self._limits)
+            image = self._decoder.decode(data, at_least=self._classifier.bundle.size, limits=self._limits)
             decoded = time.perf_counter()
             predictions = self._classifier.classify(image)
         except RejectedImage as error:
@@ -110,6 +115,9 @@ class Ingest:
             for name, start, end in zip(("fetch", "decode", "predict"), moments, moments[1:], strict=False)
         }
         metrics.add_metric("ImagesClassified", MetricUnit.Count, 1)
+        if not self._model_is_known:
+            self._records.know_model(self._classifier.bundle.model, self._classifier.bundle.labels)
+            self._model_is_known = True
         return self._records.classify(record.image_id, predictions, self._classifier.bundle.model, timings)
 
     def _submit(self, waiting: dict[str, Record]) -> None:

@@ -5,30 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from heatdrop.errors import InvalidRequest
 from heatdrop.viewer.server import Viewer
 from heatdrop.viewer.signing import AwsSigner, Signer
-
-_API_OUTPUT = "ApiUrl"
-
-
-def api_of_stack(stack: str) -> str:
-    """The address of the API that a deployed stack names among its outputs.
-
-    Raises:
-        InvalidRequest: there is no such stack, it has no API, or nobody is signed in.
-    """
-    try:
-        found = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-    except (BotoCoreError, ClientError) as error:
-        raise InvalidRequest(f"the stack {stack} cannot be read: {error}") from error
-    for output in found.get("Outputs", []):
-        if output["OutputKey"] == _API_OUTPUT:
-            return output["OutputValue"].rstrip("/")
-    raise InvalidRequest(f"the stack {stack} has no output {_API_OUTPUT}; deploy it again, with the API")
 
 
 def signer_for(api_url: str) -> Signer:

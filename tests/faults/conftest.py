@@ -1,0 +1,77 @@
+"""The template deployed into moto with two tiny models, and what undisturbed runs make of each image."""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+
+import boto3
+import numpy as np
+import pytest
+from moto.batch.models import Job
+from PIL import Image
+from tests.faults.world import World
+
+from heatdrop.local.aws import LocalAws
+from heatdrop.local.cloud import TEMPLATE
+from heatdrop.local.deployment import deploy
+from heatdrop.model.bundle import Bundle, open_bundle
+from heatdrop.vocabulary import State
+
+Expected = dict[tuple[int, str], tuple[State, dict[str, str]]]
+"""What becomes of an image, by its content and the model's version: its state and the digests of its artefacts."""
+
+
+@pytest.fixture(scope="session")
+def bundles(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
+    """The tiny bundle, and one whose name says that it is newer."""
+    newer = shutil.copytree(tiny_bundle.folder, tmp_path_factory.mktemp("bundles") / "newer")
+    description = json.loads((newer / "bundle.json").read_text())
+    description["model"]["version"] = "0123456789ab"
+    (newer / "bundle.json").write_text(json.dumps(description))
+    return [tiny_bundle, open_bundle(newer)]
+
+
+@pytest.fixture(scope="session")
+def contents() -> list[bytes]:
+    """Two images that can be explained, and two that cannot."""
+    pixels = np.random.default_rng(3).integers(0, 255, (60, 50, 3), np.uint8)
+    jpeg, png = io.BytesIO(), io.BytesIO()
+    Image.fromarray(pixels).save(jpeg, "JPEG")
+    Image.fromarray(pixels[::-1]).save(png, "PNG")
+    return [jpeg.getvalue(), png.getvalue(), b"not an image", jpeg.getvalue()[:700]]
+
+
+@pytest.fixture(scope="session")
+def world(bundles: list[Bundle]) -> Iterator[World]:
+    """The cloud that every schedule runs in."""
+    os.environ["POWERTOOLS_LOG_LEVEL"] = "CRITICAL"
+    jobs: list[Job] = []
+    with LocalAws(jobs.append):
+        parameters = {"BundleUri": str(bundles[0].folder), "Samples": "1", "Top": "2", "UseGpu": "false"}
+        deployment = deploy(TEMPLATE, parameters)
+        assert boto3.client("batch").describe_job_queues()["jobQueues"]
+        yield World(deployment, jobs, bundles)
+    del os.environ["POWERTOOLS_LOG_LEVEL"]
+
+
+@pytest.fixture(scope="session")
+def expected(world: World, contents: list[bytes]) -> Expected:
+    """The undisturbed run of every image by every model."""
+    found: Expected = {}
+    for model, bundle in enumerate(world.bundles):
+        world.reset()
+        world.model = model
+        with world.running():
+            for number, data in enumerate(contents):
+                world.drop(data, number)
+            world.calm_down()
+        for image, content in world.images().items():
+            record = world.records.get(image)
+            found[content, bundle.model.version] = record.state, world.artefacts(image, bundle.model)
+    assert [state for state, _ in found.values()] == [
+        *(State.EXPLAINED, State.EXPLAINED, State.REJECTED, State.REJECTED)
+    ] * 2
+    assert all(len(files) == 7 for state, files in found.values() if state is State.EXPLAINED)
+    return found

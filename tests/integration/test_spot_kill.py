@@ -1,0 +1,110 @@
+"""A heatmap job whose host goes away, as real processes: nothing half done stays, and the retry does what is left."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+import pytest
+from tests.integration.cloud import Cloud
+
+from heatdrop.identity import image_id
+from heatdrop.jobs import COME_AGAIN
+from heatdrop.local.aws import LocalAws
+from heatdrop.vocabulary import Drop, State
+
+PATIENCE = 240
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def classified(cloud: Cloud, chest: bytes) -> list[Drop]:
+    drops = [cloud.put(chest) for _ in range(4)]
+    cloud.infer(*drops)
+    cloud.news(*drops)
+    return drops
+
+
+def start(cloud: Cloud, local_aws: LocalAws, drops: list[Drop], log: Path) -> subprocess.Popen[bytes]:
+    """The job's own command in its own folder, with its deployed environment."""
+    (code,) = cloud.deployment.job_code.values()
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "job.py", "--manifest", cloud.manifest(drops[0])[0]],
+            cwd=code,
+            env=local_aws.child_environment() | cloud.job_environment,
+            stdout=output,
+            stderr=output,
+        )
+
+
+def states(cloud: Cloud, drops: list[Drop]) -> list[State]:
+    return [cloud.record(drop).state for drop in drops]
+
+
+def wait_for_first_result(cloud: Cloud, drops: list[Drop], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while State.EXPLAINED not in states(cloud, drops):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.005)
+
+
+def stored(cloud: Cloud, drops: list[Drop]) -> dict[str, tuple[bytes, str]]:
+    """Key, content and time of every artefact of some drops."""
+    bucket = boto3.resource("s3").Bucket(cloud.deployment.outputs["ResultsBucket"])
+    return {
+        o.key: (o.get()["Body"].read(), str(o.last_modified))
+        for drop in drops
+        for o in bucket.objects.filter(Prefix=f"images/{image_id(drop)}/")
+    }
+
+
+@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL])
+def test_retry_of_a_killed_job_renders_only_what_is_missing(
+    cloud: Cloud, local_aws: LocalAws, classified: list[Drop], tmp_path: Path, kill: signal.Signals
+) -> None:
+    log = tmp_path / "job.log"
+    process = start(cloud, local_aws, classified, log)
+    wait_for_first_result(cloud, classified, process, log)
+    process.send_signal(kill)
+    code = process.wait(PATIENCE)
+    done = [drop for drop in classified if cloud.record(drop).state is State.EXPLAINED]
+    assert 0 < len(done) < len(classified), "it was over before it could be killed"
+    if kill is signal.SIGTERM:
+        assert code == COME_AGAIN, log.read_text()
+        # The image in hand is whole, the next was not begun.
+        assert {key.split("/")[1] for key in stored(cloud, classified)} == {image_id(drop) for drop in done}
+    before = {image_id(drop): (cloud.record(drop), stored(cloud, [drop])) for drop in done}
+    assert start(cloud, local_aws, classified, log).wait(PATIENCE) == 0, log.read_text()
+    assert set(states(cloud, classified)) == {State.EXPLAINED}
+    for drop in done:
+        record, artefacts = before[image_id(drop)]
+        assert stored(cloud, [drop]) == artefacts
+        assert cloud.record(drop).model_copy(update={"announced": record.announced}) == record
+    # One image four times: equal maps, whether they were made before the kill or after it.
+    maps = [{heatmap.maps.split("/")[-1] for heatmap in cloud.record(drop).heatmaps} for drop in classified]
+    assert maps == [maps[0]] * len(classified)
+    contents = [sorted(content for content, _ in stored(cloud, [drop]).values()) for drop in classified]
+    assert contents == [contents[0]] * len(classified)
+    told = [(news.image_id, news.state) for news in cloud.news(*classified)]
+    assert set(told) == {(image_id(drop), State.EXPLAINED) for drop in classified}
+
+
+def test_job_that_is_told_to_stop_while_it_still_starts_is_tried_again(
+    cloud: Cloud, local_aws: LocalAws, classified: list[Drop], tmp_path: Path
+) -> None:
+    """TensorFlow takes seconds to import, and Batch retries no job that ends by a signal."""
+    log = tmp_path / "job.log"
+    process = start(cloud, local_aws, classified, log)
+    deadline = time.monotonic() + PATIENCE
+    while "tensorflow" not in Path(f"/proc/{process.pid}/maps").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE) == COME_AGAIN, log.read_text()
+    assert set(states(cloud, classified)) == {State.CLASSIFIED}
+    assert "Traceback" not in log.read_text()

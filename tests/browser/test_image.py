@@ -189,10 +189,7 @@ def test_a_model_without_a_certificate_is_said_to_have_none(page: Page, api: Fak
 
 def test_downloads_lead_to_the_files_themselves(page: Page, shown: str, chest: Known) -> None:
     links = {link.text: link.get_attribute("href") for link in page.all(".buttons a")}
-    script = (
-        "const done = arguments[1]; "
-        "fetch(arguments[0]).then(r => r.arrayBuffer()).then(b => done([...new Uint8Array(b)]))"
-    )
+    script = "fetch(arguments[0]).then(r => r.arrayBuffer()).then(b => arguments[1]([...new Uint8Array(b)]))"
     heatmap = chest.explanation.heatmaps[0]
     expected = {"Raw maps": heatmap.maps[1], "Overlay": heatmap.overlay[1], "Picture": chest.explanation.picture[1]}
     for name, content in expected.items():

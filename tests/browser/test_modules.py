@@ -10,12 +10,11 @@ import pytest
 from tests.browser.conftest import Page
 
 READ = """
+const values = ({ data, text }) => text ?? [...data].map(Number);
 const [content, done] = arguments;
 const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
 import("/static/npz.js").then(({ readNpz }) => readNpz(bytes.buffer)).then(
-  (arrays) => done({
-    ok: [...arrays].map(([name, { shape, data, text }]) => [name, shape, text ?? [...data].map(Number)]),
-  }),
+  (arrays) => done({ ok: [...arrays].map(([name, found]) => [name, found.shape, values(found)]) }),
   (problem) => done({ bad: problem.message }),
 );
 """

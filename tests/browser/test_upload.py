@@ -10,7 +10,7 @@ DROP = """
 const data = new DataTransfer();
 for (const [name, size] of arguments[0]) data.items.add(new File([new Uint8Array(size)], name));
 for (const kind of ["dragenter", "dragover", "drop"]) {
-  const event = new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true});
+  const event = new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true });
   document.querySelector("#grid").dispatchEvent(event);
 }
 """

@@ -5,7 +5,6 @@ which order is the test's choice.
 """
 
 import hashlib
-
 import os
 import signal
 import sys
@@ -25,7 +24,6 @@ from tests.integration.cloud import Context, load_handler
 from heatdrop import explaining
 from heatdrop.identity import image_id
 from heatdrop.local.batch_runner import STATUS_REASON, retried, state_change
-
 from heatdrop.local.deployment import Deployment
 from heatdrop.messages import DeadLetters, DropQueue, Notification
 from heatdrop.model.bundle import Bundle

@@ -128,7 +128,7 @@ def _start() -> subprocess.Popen[bytes]:
     environment |= {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     # Threads would only take memory, stack by stack.
     environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(  # noqa: S603 (this interpreter, and a module of ours)
+    return subprocess.Popen(
         [sys.executable, "-m", "heatdrop.images.decoding_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

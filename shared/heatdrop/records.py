@@ -88,7 +88,7 @@ class Records:
     def explain(
         self, record: Record, picture: str, heatmaps: tuple[HeatmapFiles, ...], timings_ms: dict[str, float]
     ) -> Record:
-        """CLASSIFIED -> EXPLAINED; a final record stays as it is, and so does one of another model than ``record``'s."""
+        """CLASSIFIED -> EXPLAINED; a final record stays, and so does one that changed its model since."""
         values = {"picture": picture, "heatmaps": heatmaps, "timings_ms": record.timings_ms | timings_ms}
         version = record.model.version if record.model else None
         same_model = Attr("model.version").eq(version)

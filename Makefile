@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 BUNDLE := build/bundles/chest-xray/bundle.json
 OUT ?= out
 
-.PHONY: setup run test test-containers test-faults lint unit lock clean
+.PHONY: setup run test test-browser test-containers test-faults lint unit documents lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test   lint, types, template and all tests"
 	@echo "make test-containers  build the containers and run them, with the SAM CLI and a Docker engine"
 	@echo "make test-faults  1,000 random schedules of faults and 10,000 damaged images (SEED, SCHEDULES, FILES)"
+	@echo "make test-browser  drive the viewer in a headless Chromium, with screenshots in out/browser/"
 	@echo "make setup  only install what they need"
 
 setup: $(VENV)/ready $(BUNDLE)
@@ -63,8 +64,21 @@ test-faults: setup
 	@echo "SEED=$(SEED) SCHEDULES=$(SCHEDULES) FILES=$(FILES)"
 	SEED=$(SEED) SCHEDULES=$(SCHEDULES) FILES=$(FILES) $(BIN)/pytest -rP --hypothesis-seed=$(SEED) tests/faults tests/poison
 
-unit: setup
+# Chromium and its driver are Debian's; selenium brings none along.
+test-browser: setup
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium chromium-driver >/dev/null; \
+	  else \
+	    echo "Chromium and its driver are missing: sudo apt-get install chromium chromium-driver" >&2; exit 1; \
+	  fi; }
+	$(BIN)/pytest -m browser tests/browser
+
+unit: setup $(TOOLS)/awscli/ready
 	$(BIN)/pytest
+
+documents: $(VENV)/ready
+	$(BIN)/python -m heatdrop.api.describe
 
 lock: $(VENV)/ready
 	requirements/lock

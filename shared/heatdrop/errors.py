@@ -62,3 +62,15 @@ class InvalidRequest(HeatdropError):
 
 class SourceMissing(HeatdropError):
     """The object that was dropped is no longer in the input bucket."""
+
+
+class NotFound(HeatdropError):
+    """What was asked for is not there."""
+
+
+class NotNow(HeatdropError):
+    """What was asked for cannot be done in the state that the image is in."""
+
+
+class TooManyExplanations(NotNow):
+    """An image has as many explanations on request as are kept."""

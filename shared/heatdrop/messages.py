@@ -2,10 +2,11 @@
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote_plus, unquote_plus
 
 import boto3
+from pydantic import Field
 
 from heatdrop.errors import HeatdropError
 from heatdrop.jobs import failure_reason
@@ -13,6 +14,7 @@ from heatdrop.records import Record
 from heatdrop.vocabulary import Drop, State, Words
 
 if TYPE_CHECKING:
+    from mypy_boto3_events.client import EventBridgeClient
     from mypy_boto3_sns.client import SNSClient
     from mypy_boto3_sns.type_defs import MessageAttributeValueTypeDef
     from mypy_boto3_sqs.client import SQSClient
@@ -22,29 +24,42 @@ class UnknownEvent(HeatdropError):
     """A queue holds a message that is not what its sender sends."""
 
 
+class NotAnnounced(HeatdropError):
+    """A bus did not take the news, which is told again with the retry."""
+
+
+DETAIL_TYPE = "Image State Change"
+"""What EventBridge calls a notification."""
+
+
 class Notification(Words):
     """The news that an image has reached a state. ``id`` is the same when SNS, or we, say it twice."""
 
-    id: str
+    id: Annotated[str, Field(description="The same when the news is told twice.")]
     image_id: str
     state: State
-    key: str
-    reason: str | None = None
-    label: str | None = None
-    score: float | None = None
-    model: str | None = None
-    at: datetime
+    key: Annotated[str, Field(description="Of the image in the input bucket.")]
+    reason: Annotated[str | None, Field(description="Why the image is REJECTED or FAILED.")] = None
+    label: Annotated[str | None, Field(description="The best class.")] = None
+    score: Annotated[float | None, Field(description="Probability of the best class.")] = None
+    model: Annotated[str | None, Field(description="Version of the model that said so.")] = None
+    at: Annotated[datetime, Field(description="When the image reached the state.")]
 
 
 class Announcer:
-    """The topic that subscribers listen to."""
+    """The topic that subscribers listen to, and the EventBridge bus that is told the same, where ``bus`` names one."""
 
-    def __init__(self, topic_arn: str) -> None:
-        self._topic_arn = topic_arn
+    def __init__(self, topic_arn: str, bus: str = "") -> None:
+        self._topic_arn, self._bus = topic_arn, bus
         self._sns: SNSClient = boto3.client("sns")
+        self._events: EventBridgeClient = boto3.client("events")
 
     def announce(self, record: Record) -> None:
-        """Publish the state of an image, with attributes to filter on: state, label, score, model."""
+        """Publish the state of an image, with attributes to filter on: state, label, score, model.
+
+        Raises:
+            NotAnnounced: the bus did not take it.
+        """
         best = record.predictions[0] if record.predictions else None
         notification = Notification(
             id=_notification_id(record),
@@ -64,9 +79,13 @@ class Announcer:
                 "score": {"DataType": "Number", "StringValue": f"{best.score:.6f}"},
                 "model": _text(record.model.version),
             }
-        self._sns.publish(
-            TopicArn=self._topic_arn, Message=notification.model_dump_json(), MessageAttributes=attributes
-        )
+        message = notification.model_dump_json()
+        self._sns.publish(TopicArn=self._topic_arn, Message=message, MessageAttributes=attributes)
+        if self._bus:
+            entry = {"EventBusName": self._bus, "Source": "heatdrop", "DetailType": DETAIL_TYPE, "Detail": message}
+            answer = self._events.put_events(Entries=[entry])  # type: ignore[list-item]
+            if answer["FailedEntryCount"]:
+                raise NotAnnounced(f"the bus {self._bus} did not take the news: {answer['Entries']}")
 
 
 class DropQueue:

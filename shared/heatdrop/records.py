@@ -6,6 +6,7 @@ A state moves one way only, by a conditional write, so a step that runs twice ch
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,51 @@ import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from pydantic import Field
 
-from heatdrop.vocabulary import Drop, HeatmapFiles, ModelName, Prediction, State, Words
+from heatdrop.errors import TooManyExplanations
+from heatdrop.vocabulary import Drop, ExplanationSettings, HeatmapFiles, ModelName, Prediction, State, Words
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
 OPEN_INDEX = "open_images"
-OPEN_SHARDS = 8
-"""Open images are spread over this many index partitions, so that a burst of drops has no hot one."""
+SHARDS = 8
+"""Every index spreads its images over this many partitions, so that a burst of drops has no hot one."""
+
+MODELS = "models"
+"""The partition of the index ``by_time`` that holds the models, beside those of the images."""
+
+MAX_EXPLANATIONS = 50
+"""At most this many explanations on request an image: its record must stay far below the 400 KB of an item."""
+
+LONGEST_KEY = 400
+"""Characters of a label in a partition key, which has 2,048 bytes; labels that begin alike share a partition."""
+
+_INDEX_KEYS = ("open_shard", "shard", "state_shard", "label_shard", "listed_at", "label", "score")
+"""What only the indexes need; everything else is the record."""
+
+
+class RequestedExplanation(Words):
+    """An explanation that was asked for beyond the first: RECEIVED, then EXPLAINED or FAILED."""
+
+    explanation_id: str
+    state: State
+    settings: ExplanationSettings
+    labels: tuple[str, ...]
+    requested_at: datetime
+    job_id: str | None = None
+    reason: str | None = None
+    picture: str | None = None
+    heatmaps: tuple[HeatmapFiles, ...] = ()
+    timings_ms: dict[str, float] = Field(default_factory=dict)
+
+
+class KnownModel(Words):
+    """A model that has classified images here."""
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    first_used_at: datetime
 
 
 class Record(Words):
@@ -39,6 +77,7 @@ class Record(Words):
     manifest_id: str | None = None
     picture: str | None = None
     heatmaps: tuple[HeatmapFiles, ...] = ()
+    explanations: dict[str, RequestedExplanation] = Field(default_factory=dict)
     announced: frozenset[State] = frozenset()
     timings_ms: dict[str, float] = Field(default_factory=dict)
     attempt: int = 1
@@ -67,7 +106,13 @@ class Records:
         """Open the record of a drop; the record that is there already, when the drop was seen before."""
         now = datetime.now(UTC)
         record = Record(image_id=image_id, state=State.RECEIVED, drop=drop, created_at=now, updated_at=now)
-        item = _to_item(record) | {"open_shard": _shard(image_id)}
+        shard = _shard(image_id)
+        item = _to_item(record) | {
+            "open_shard": shard,
+            "shard": shard,
+            "state_shard": partition(shard, record.state),
+            "listed_at": f"{iso(now)}#{image_id}",
+        }
         try:
             self._table.put_item(Item=item, ConditionExpression="attribute_not_exists(image_id)")
         except self._table.meta.client.exceptions.ConditionalCheckFailedException:
@@ -82,13 +127,21 @@ class Records:
         timings_ms: dict[str, float],
     ) -> Record:
         """RECEIVED -> CLASSIFIED; a record that is further on stays as it is."""
-        values = {"predictions": predictions, "model": model, "timings_ms": timings_ms}
+        best = predictions[0]
+        values = {
+            "predictions": predictions,
+            "model": model,
+            "timings_ms": timings_ms,
+            "label": best.label,
+            "score": best.score,
+            "label_shard": partition(_shard(image_id), best.label),
+        }
         return self._move(image_id, State.CLASSIFIED, {State.RECEIVED}, values)
 
     def explain(
         self, record: Record, picture: str, heatmaps: tuple[HeatmapFiles, ...], timings_ms: dict[str, float]
     ) -> Record:
-        """CLASSIFIED -> EXPLAINED; a final record stays, and so does one that changed its model since."""
+        """CLASSIFIED -> EXPLAINED; a final record stays as it is, as does one that another model classified since."""
         values = {"picture": picture, "heatmaps": heatmaps, "timings_ms": record.timings_ms | timings_ms}
         version = record.model.version if record.model else None
         same_model = Attr("model.version").eq(version)
@@ -120,6 +173,67 @@ class Records:
             {":state": {record.state.value}},
         )
 
+    def request_explanation(self, image_id: str, wanted: RequestedExplanation) -> Record:
+        """Note an explanation that is wanted; one that is there already stays, unless it FAILED.
+
+        Raises:
+            TooManyExplanations: the image has as many as it may have.
+        """
+        name = wanted.explanation_id
+        try:
+            answer = self._table.update_item(
+                Key={"image_id": image_id},
+                UpdateExpression="SET explanations.#name = :wanted",
+                ConditionExpression="(attribute_not_exists(explanations.#name) AND size(explanations) < :most) "
+                "OR explanations.#name.#state = :failed",
+                ExpressionAttributeNames={"#name": name, "#state": "state"},
+                ExpressionAttributeValues={
+                    ":wanted": _plain(wanted.model_dump(mode="json", exclude_none=True)),
+                    ":most": MAX_EXPLANATIONS,
+                    ":failed": State.FAILED.value,
+                },
+                ReturnValues="ALL_NEW",
+            )
+        except self._table.meta.client.exceptions.ConditionalCheckFailedException:
+            record = self._known(image_id)
+            if name not in record.explanations:
+                raise TooManyExplanations(
+                    f"this image has {MAX_EXPLANATIONS} explanations on request, which is as many as are kept; "
+                    "drop it again to ask for others"
+                ) from None
+            return record
+        return _from_item(answer["Attributes"])
+
+    def settle_explanation(self, image_id: str, name: str, values: dict[str, Any]) -> Record:
+        """Set fields of an explanation on request that is RECEIVED; one that is settled stays as it is."""
+        fields = _plain(values)
+        try:
+            answer = self._table.update_item(
+                Key={"image_id": image_id},
+                UpdateExpression="SET " + ", ".join(f"explanations.#name.#{field} = :{field}" for field in fields),
+                ConditionExpression="explanations.#name.#state = :received",
+                ExpressionAttributeNames={f"#{field}": field for field in fields} | {"#name": name, "#state": "state"},
+                ExpressionAttributeValues={f":{field}": value for field, value in fields.items()}
+                | {":received": State.RECEIVED.value},
+                ReturnValues="ALL_NEW",
+            )
+        except self._table.meta.client.exceptions.ConditionalCheckFailedException:
+            return self._known(image_id)
+        return _from_item(answer["Attributes"])
+
+    def know_model(self, model: ModelName, labels: tuple[str, ...]) -> None:
+        """Note that a model is in use; the first time counts."""
+        now = datetime.now(UTC)
+        known = KnownModel(name=model.name, version=model.version, labels=labels, first_used_at=now)
+        item: dict[str, Any] = {
+            "image_id": f"model#{model.version}",
+            "shard": MODELS,
+            "listed_at": f"{iso(now)}#{model.version}",
+            "known_model": known.model_dump(mode="json"),
+        }
+        with suppress(self._table.meta.client.exceptions.ConditionalCheckFailedException):
+            self._table.put_item(Item=item, ConditionExpression="attribute_not_exists(image_id)")
+
     def keep_waiting(self, record: Record) -> None:
         """Note that an open image was looked after and is in good hands, unless it has made progress since."""
         self._update(record.image_id, _untouched(record), "SET updated_at = :now", {":now": _now()})
@@ -143,46 +257,48 @@ class Records:
         Returns:
             Whether it was: not when the image is not, or no longer, FAILED in the attempt of ``record``.
         """
-        forgotten = ("reason", "predictions", "model", "job_id", "manifest_id", "announced", "timings_ms", "chances")
+        forgotten = (
+            *("reason", "predictions", "model", "job_id", "manifest_id", "announced", "timings_ms", "chances"),
+            *("label", "score", "label_shard"),
+        )
         names = {f"#{name}": name for name in ("state", *forgotten)}
         return self._update(
             record.image_id,
             Attr("state").eq(State.FAILED) & _same_attempt(record),
-            "SET #state = :received, attempt = :attempt, open_shard = :shard, updated_at = :now REMOVE "
-            + ", ".join(f"#{name}" for name in forgotten),
+            "SET #state = :received, state_shard = :state_shard, attempt = :attempt, open_shard = :shard, "
+            "updated_at = :now REMOVE " + ", ".join(f"#{name}" for name in forgotten),
             {
                 ":received": State.RECEIVED.value,
                 ":attempt": record.attempt + 1,
                 ":shard": _shard(record.image_id),
+                ":state_shard": partition(_shard(record.image_id), State.RECEIVED),
                 ":now": _now(),
             },
             names,
         )
 
     def failed(self) -> Iterator[Record]:
-        """Every FAILED image. Reads the whole table: for a person's command, not for a function."""
-        request: dict[str, Any] = {"FilterExpression": Attr("state").eq(State.FAILED), "ConsistentRead": True}
-        while True:
-            page = self._table.scan(**request)
-            yield from map(_from_item, page["Items"])
-            if "LastEvaluatedKey" not in page:
-                break
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+        """Every FAILED image, as it is now."""
+        for shard in map(str, range(SHARDS)):
+            for image_id in self._ids("by_state", Key("state_shard").eq(partition(shard, State.FAILED))):
+                record = self.get(image_id)
+                if record and record.state is State.FAILED:
+                    yield record
 
     def open_since(self, moment: datetime) -> Iterator[str]:
         """The ids of images that have made no progress since ``moment``: not final, or final and untold."""
-        for shard in range(OPEN_SHARDS):
-            request: dict[str, Any] = {
-                "IndexName": OPEN_INDEX,
-                "KeyConditionExpression": Key("open_shard").eq(str(shard)) & Key("updated_at").lt(_iso(moment)),
-            }
-            while True:
-                page = self._table.query(**request)
-                for item in page["Items"]:
-                    yield str(item["image_id"])
-                if "LastEvaluatedKey" not in page:
-                    break
-                request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+        for shard in map(str, range(SHARDS)):
+            yield from self._ids(OPEN_INDEX, Key("open_shard").eq(shard) & Key("updated_at").lt(iso(moment)))
+
+    def _ids(self, index: str, keys: ConditionBase) -> Iterator[str]:
+        request: dict[str, Any] = {"IndexName": index, "KeyConditionExpression": keys}
+        while True:
+            page = self._table.query(**request)
+            for item in page["Items"]:
+                yield str(item["image_id"])
+            if "LastEvaluatedKey" not in page:
+                break
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def _move(
         self,
@@ -192,7 +308,8 @@ class Records:
         values: dict[str, Any],
         only_if: ConditionBase | None = None,
     ) -> Record:
-        fields = _plain(values) | {"state": to.value, "updated_at": _now()}
+        moved = {"state": to.value, "state_shard": partition(_shard(image_id), to), "updated_at": _now()}
+        fields = _plain(values) | moved
         condition: ConditionBase = Attr("state").is_in(sorted(allowed))
         try:
             answer = self._table.update_item(
@@ -239,19 +356,29 @@ def _same_attempt(record: Record) -> ConditionBase:
 
 
 def _untouched(record: Record) -> ConditionBase:
-    return Attr("state").eq(record.state) & Attr("updated_at").eq(_iso(record.updated_at))
+    return Attr("state").eq(record.state) & Attr("updated_at").eq(iso(record.updated_at))
 
 
 def _shard(image_id: str) -> str:
-    return str(zlib.crc32(image_id.encode()) % OPEN_SHARDS)
+    return str(zlib.crc32(image_id.encode()) % SHARDS)
 
 
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+def partition(shard: str, value: str) -> str:
+    """The partition key of the images of one shard that share a state or a label."""
+    return f"{shard}#{value[:LONGEST_KEY]}"
+
+
+def iso(moment: datetime) -> str:
+    """A moment as it is stored: UTC, to the millisecond, so that text sorts like time."""
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:  # within hours of the first or last year that there is
+        moment = moment.replace(tzinfo=UTC)
+    return moment.isoformat(timespec="milliseconds")
 
 
 def _now() -> str:
-    return _iso(datetime.now(UTC))
+    return iso(datetime.now(UTC))
 
 
 def _plain(value: Any) -> Any:
@@ -261,8 +388,8 @@ def _plain(value: Any) -> Any:
 
 def _to_item(record: Record) -> dict[str, Any]:
     item: dict[str, Any] = _plain(record.model_dump(mode="json", exclude_none=True, exclude={"announced"}))
-    return item | {"created_at": _iso(record.created_at), "updated_at": _iso(record.updated_at)}
+    return item | {"created_at": iso(record.created_at), "updated_at": iso(record.updated_at)}
 
 
 def _from_item(item: dict[str, Any]) -> Record:
-    return Record.model_validate({name: value for name, value in item.items() if name != "open_shard"})
+    return Record.model_validate({name: value for name, value in item.items() if name not in _INDEX_KEYS})

@@ -75,7 +75,10 @@ class Storage:
             return Manifest.model_validate_json(body.read())
 
     def put_artefact(self, image_id: str, model: ModelName, name: str, content: bytes) -> str:
-        """Store one artefact of an image under a key that follows from image, model and name; returns that key."""
+        """Store one artefact of an image under a key that follows from image, model and name; returns that key.
+
+        ``name`` begins with the id of an explanation on request and a slash where it belongs to one.
+        """
         key = f"images/{image_id}/{model.version}/{name}"
         media_type = _MEDIA_TYPES[name[name.rindex(".") :]]
         self._s3.put_object(Bucket=self.results_bucket, Key=key, Body=content, ContentType=media_type)

@@ -10,6 +10,7 @@ from heatdrop.cost.costs import Setup, calls_per_image
 
 
 def test_image_makes_the_calls_that_its_costs_are_computed_from(cloud: Cloud, chest: bytes) -> None:
+    cloud.infer(cloud.put(chest))  # the first image also makes its model known, once a container
     counts: Counter[str] = Counter()
     call = BaseClient._make_api_call
 

@@ -1,5 +1,6 @@
 """The real template is deployed into the local cloud, and whatever is not really there is named."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from heatdrop.vocabulary import State
 def test_every_resource_of_the_template_exists(cloud: Cloud) -> None:
     # SAM gives a layer's logical id a suffix that changes with its content.
     for logical_id, resource in read_template(TEMPLATE)["Resources"].items():
-        if resource.get("Condition") in {"Gpu", "GpuSpot", "GpuOnDemand", "MailAlarms", "Budgeted"}:
+        if resource.get("Condition") in {"Gpu", "GpuSpot", "GpuOnDemand", "MailAlarms", "MailNews", "Budgeted"}:
             continue  # deployed by the tests of the options
         assert any(deployed.startswith(logical_id) for deployed in cloud.deployment.physical_ids), logical_id
 
 
 def test_functions_are_deployed_with_their_memory_timeout_and_environment(cloud: Cloud) -> None:
     functions = {function.code.name: function for function in cloud.deployment.functions}
-    assert functions.keys() == {"inference", "job_events"}
+    assert functions.keys() == {"inference", "job_events", "api"}
     inference = functions["inference"]
     assert (inference.handler, inference.memory_mb, inference.timeout_s) == ("app.handler", 2048, 120)
     assert inference.environment["IMAGES_TABLE"] == cloud.deployment.outputs["ImagesTable"]
@@ -106,13 +107,24 @@ def test_every_option_can_be_taken_at_once_in_a_network_of_ones_own(cloud: Cloud
         "BundleUri": "s3://models/chest",
         "AlarmEmail": "someone@example.org",
         "MonthlyBudgetUsd": "50",
+        "NotifyEmail": "someone@example.org",
+        "NotifyLabel": "NORMAL",
+        "NotificationsBus": "default",
+        "JwtIssuer": "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_Pool",
+        "JwtAudience": "the-viewer",
+        "CorsOrigins": "https://one.example.org,https://two.example.org",
     }
     deployment = deploy(TEMPLATE, options, "options")
-    assert {"AlarmSubscription", "MonthlyBudget"} <= deployment.physical_ids.keys()
+    assert {"AlarmSubscription", "MonthlyBudget", "NewsByMail"} <= deployment.physical_ids.keys()
     assert not {"Vpc", "SubnetA", "S3Endpoint"} & deployment.physical_ids.keys()
     role = deployment.physical_ids["InferenceRole"]
     policy = boto3.client("iam").get_role_policy(RoleName=role, PolicyName="infer")["PolicyDocument"]
     assert "arn:aws:s3:::models/chest/*" in str(policy)
+    assert ":event-bus/default" in str(policy)
+    news = boto3.client("sns").get_subscription_attributes(SubscriptionArn=deployment.physical_ids["NewsByMail"])
+    assert json.loads(news["Attributes"]["FilterPolicy"]) == {"state": ["EXPLAINED"], "label": ["NORMAL"]}
+    api = boto3.client("apigatewayv2").get_api(ApiId=deployment.physical_ids["Api"])
+    assert api["CorsConfiguration"]["AllowOrigins"] == ["https://one.example.org", "https://two.example.org"]
 
 
 def test_job_definition_keeps_its_retries_and_timeout(cloud: Cloud) -> None:

@@ -28,8 +28,9 @@ def no_other_failures(cloud: Cloud) -> None:
 
 def redrive(cloud: Cloud, local_aws: LocalAws, *arguments: str) -> Result:
     """Call the command as a person does, over HTTP."""
-    with mock.patch.dict(os.environ):
-        return CliRunner().invoke(app, ["redrive", "--endpoint", local_aws.endpoint, *arguments])
+    with mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": local_aws.endpoint}):
+        stack = [] if "--stack" in arguments else ["--stack", "heatdrop"]
+        return CliRunner().invoke(app, ["redrive", *stack, *arguments])
 
 
 def taken(cloud: Cloud, queue: str) -> list[str]:

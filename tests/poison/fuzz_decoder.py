@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of the decoder, where Atheris is installed: python tests/poison/fuzz_decoder.py CORPUS/
+"""Coverage-guided fuzzing of the decoder with Atheris: python tests/poison/fuzz_decoder.py CORPUS/
 
 It ends at the first file that is neither a picture nor rejected, and keeps that file.
 """

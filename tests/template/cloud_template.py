@@ -83,6 +83,6 @@ def as_list(value: Any) -> list[Any]:
 def queue_sources() -> Iterator[tuple[str, Resource, str]]:
     """Function, event source and queue of every queue that feeds a function."""
     for name, function in resources("AWS::Serverless::Function").items():
-        for event in function["Properties"]["Events"].values():
+        for event in function["Properties"].get("Events", {}).values():
             if event["Type"] == "SQS":
                 yield name, event["Properties"], one(event["Properties"]["Queue"])

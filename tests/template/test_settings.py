@@ -6,6 +6,7 @@ import pytest
 from pydantic_settings import BaseSettings
 from tests.template.cloud_template import referenced, resources, template
 
+from heatdrop.api.service import ApiSettings
 from heatdrop.local.cloud import TEMPLATE
 from heatdrop.pipeline.heatmaps import HeatmapSettings
 from heatdrop.pipeline.ingest import InferenceSettings
@@ -14,6 +15,7 @@ from heatdrop.pipeline.job_events import JobEventSettings
 SETTINGS: dict[str, type[BaseSettings]] = {
     "InferenceFunction": InferenceSettings,
     "JobEventsFunction": JobEventSettings,
+    "ApiFunction": ApiSettings,
 }
 # Read by Powertools itself.
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
@@ -77,4 +79,4 @@ def test_dashboard_is_json_once_its_names_are_filled_in() -> None:
 def test_sample_event_exists_for_every_trigger() -> None:
     events = {file.stem for file in (TEMPLATE.parent / "events").glob("*.json")}
     assert {"inference-drop", "inference-test-event", "job-events-dead-drop"} <= events
-    assert {"job-events-failed-job", "job-events-sweep"} <= events
+    assert {"job-events-failed-job", "job-events-sweep", "api"} <= events

@@ -24,7 +24,7 @@ from heatdrop.model import default
 from heatdrop.model.bundle import Bundle, open_bundle
 from heatdrop.vocabulary import Prediction, Result, State
 
-CONTRACT = ["file", "image_id", "state", "reason", "predictions", "heatmaps", "model", "timings_ms"]
+CONTRACT = ["file", "image_id", "state", "reason", "predictions", "picture", "heatmaps", "model", "timings_ms"]
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,10 @@ def test_a_file_whose_name_is_not_utf_8_is_answered(heatdrop: Heatdrop, tiny_bun
             ["bundle", "pack", "nowhere.keras", "--labels", "none.txt", "--preprocess", "none"],
             "none.txt cannot be read",
         ),
+        (["view"], "--stack"),
+        (["view", "--stack", "s", "--api", "https://x"], "--stack"),
+        (["view", "--api", "ftp://x"], "no address of an API"),
+        (["view", "--api", "http://api.example"], "use https"),
         (["train", "nowhere", "--weights", "none"], "nowhere is not a folder"),
         (["train", ".", "--small-first", "big", "--weights", "none"], "64x6,96x6"),
         (["train", ".", "--small-first", "8x1", "--weights", "none"], "size"),
@@ -238,7 +242,7 @@ def test_options_that_are_missing_or_out_of_range_are_exit_code_2(heatdrop: Heat
     assert done.out == ""
 
 
-@pytest.mark.parametrize("command", ["classify", "explain", "train", "bundle pack", "bundle check", "run"])
+@pytest.mark.parametrize("command", ["classify", "explain", "train", "bundle pack", "bundle check", "run", "view"])
 def test_help_has_an_example(heatdrop: Heatdrop, command: str) -> None:
     done = heatdrop(*command.split(), "--help")
     assert done.code == 0

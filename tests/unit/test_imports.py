@@ -39,8 +39,11 @@ ENVIRONMENT = {
     "RESULTS_BUCKET": "r",
     "NOTIFICATIONS_TOPIC": "n",
     "INPUT_BUCKET": "i",
+    "INGEST_QUEUE": "https://sqs.eu-central-1.amazonaws.com/1/q",
     "JOB_QUEUE": "q",
     "JOB_DEFINITION": "d",
+    "PAGE_TOKEN_SECRET": "s",
+    "LINK_SECONDS": "300",
     "TOP": "3",
     "SAMPLES": "20",
     "NOISE_LEVEL": "0.2",
@@ -60,6 +63,12 @@ def test_the_inference_function_loads_no_tensorflow(small_bundle: Bundle) -> Non
 
 def test_the_job_events_function_loads_nothing_of_images_or_models() -> None:
     modules = loaded_by(function("job_events", "app"), **ENVIRONMENT)
+    assert "boto3" in modules
+    assert not modules & (HEAVY | {"cv2", "numpy", "ai_edge_litert", "pydicom"})
+
+
+def test_the_api_function_loads_nothing_of_images_or_models() -> None:
+    modules = loaded_by(function("api", "app"), **ENVIRONMENT)
     assert "boto3" in modules
     assert not modules & (HEAVY | {"cv2", "numpy", "ai_edge_litert", "pydicom"})
 

@@ -9,7 +9,7 @@ import typer
 
 from heatdrop import direct
 from heatdrop.artefacts import OutputFolder
-from heatdrop.cli import bench, bundles, console, cost, redrive
+from heatdrop.cli import bench, bundles, console, cost, drop, redrive, results, serve, view, watch
 from heatdrop.errors import InvalidRequest
 from heatdrop.images import Limits
 from heatdrop.inputs import find_files
@@ -168,5 +168,11 @@ def _answer(results: Iterable[Result], as_json: bool, output: Path | None = None
 
 app.add_typer(bundles.app, name="bundle")
 app.add_typer(bench.app, name="bench")
+app.command()(serve.serve)
+app.command()(drop.drop)
+app.command()(results.results)
+app.command()(results.show)
+app.command()(watch.watch)
 app.command()(cost.cost)
 app.command("redrive")(redrive.redrive_images)
+app.command()(view.view)

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +13,9 @@ from rich.table import Table
 
 from heatdrop.text import printable
 from heatdrop.vocabulary import DISCLAIMER, Result, State
+
+if TYPE_CHECKING:
+    from heatdrop.messages import Notification
 
 T = TypeVar("T")
 
@@ -69,6 +72,29 @@ def show_results(results: Sequence[Result], output: Path | None = None) -> None:
         table.add_row(*row)
     answers.print(table)
     answers.print(DISCLAIMER, style="dim")
+
+
+def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table of text that comes from outside."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(printable(cell)) for cell in row))
+    answers.print(table)
+
+
+def show_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Names and what belongs to them, one a line; lines are not broken, so that links can be clicked."""
+    for name, fact in facts:
+        answers.print(f"{name:<10}  {printable(fact)}", markup=False, soft_wrap=True)
+
+
+def show_news(news: "Notification") -> None:
+    """One notification, one line."""
+    best = f"{news.label} {news.score:.3f}" if news.label is not None and news.score is not None else ""
+    line = f"{news.at:%H:%M:%S}  {news.state:<10}  {news.image_id}  {news.key}  {news.reason or best}"
+    answers.print(printable(line), markup=False, soft_wrap=True)
 
 
 def _short_names(files: Sequence[str]) -> list[str]:

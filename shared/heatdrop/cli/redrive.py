@@ -1,34 +1,40 @@
 """``heatdrop redrive``."""
 
-import os
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
 
 from heatdrop.cli import console
-from heatdrop.messages import DeadLetters, DropQueue
-from heatdrop.pipeline.redrive import failed_images, redrive
-from heatdrop.records import Record, Records
-from heatdrop.stack import CloudUnreachable, outputs_of
+from heatdrop.cli.targets import Folder, Local, Stack, find_target
 from heatdrop.text import printable
+
+if TYPE_CHECKING:
+    from heatdrop.records import Record
 
 
 def redrive_images(
     images: Annotated[
         list[str] | None, typer.Argument(metavar="[IMAGE_ID]...", help="FAILED images; all of them by default.")
     ] = None,
-    stack: Annotated[str, typer.Option(help="The stack that they failed in.")] = "heatdrop",
-    endpoint: Annotated[str | None, typer.Option(help="The address of a local cloud instead of AWS.")] = None,
+    stack: Stack = None,
+    local: Local = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be brought back.")] = False,
+    out: Folder = Path("out"),
 ) -> None:
     """Bring FAILED images and what could not be settled back into the pipeline, once the cause is mended.
 
     Example: heatdrop redrive --stack heatdrop --dry-run
     """
-    if endpoint:
-        _go_to(endpoint)
-    outputs = outputs_of(stack)
+    outputs = find_target(stack, local, out).outputs
+    # These load boto3, which other commands can do without.
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from heatdrop.messages import DeadLetters, DropQueue
+    from heatdrop.pipeline.redrive import failed_images, redrive
+    from heatdrop.records import Records
+    from heatdrop.stack import CloudUnreachable
+
     try:
         records = Records(outputs["ImagesTable"])
         dead_letters = DeadLetters(outputs["JobEventsDeadLetters"], outputs["JobEventsQueue"])
@@ -47,13 +53,5 @@ def redrive_images(
     console.answers.print(f"{count} images and {letters} dead letters were brought back.")
 
 
-def _line(record: Record) -> str:
+def _line(record: "Record") -> str:
     return printable(f"{record.image_id}  {record.drop.key}  {record.reason}")
-
-
-def _go_to(endpoint: str) -> None:
-    """Speak to a local cloud, which takes any credentials."""
-    os.environ["AWS_ENDPOINT_URL"] = endpoint
-    os.environ.setdefault("AWS_DEFAULT_REGION", "eu-west-1")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        os.environ.setdefault(name, "local")

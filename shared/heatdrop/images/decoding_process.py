@@ -36,6 +36,7 @@ def answer(request: dict[str, Any], data: bytes, answers: BinaryIO) -> None:
     """Decode one file and write what came of it."""
     at_least = tuple(request["at_least"]) if request["at_least"] else None
     image: DecodedImage | None = None
+    said: dict[str, Any]
     try:
         image = decode(data, at_least=at_least, limits=Limits(request["max_bytes"], request["max_pixels"]))
         said = {"format": image.format, "width": image.width, "height": image.height, "shape": image.pixels.shape}

@@ -167,7 +167,7 @@ def _exchange(process: subprocess.Popen[bytes], request: dict[str, Any], data: b
         assert issubclass(kind, RejectedImage)  # noqa: S101
         raise kind(answer["message"])
     pixels = np.empty(answer["shape"], np.uint8)
-    rest = memoryview(pixels.reshape(-1))
+    rest = pixels.reshape(-1).data
     while rest:
         count = process.stdout.readinto(rest)  # type: ignore[attr-defined]
         if not count:

@@ -159,7 +159,10 @@ def _topic_policy(request: _Request) -> Any:
 
 @_makes("AWS::SNS::Subscription")
 def _subscription(request: _Request) -> Any:
-    made = _client("sns").subscribe(**request.properties, ReturnSubscriptionArn=True)
+    p = dict(request.properties)
+    policy = p.pop("FilterPolicy", None)
+    attributes = {"FilterPolicy": json.dumps(policy)} if policy else {}
+    made = _client("sns").subscribe(**p, Attributes=attributes, ReturnSubscriptionArn=True)
     return _Created("AWS::SNS::Subscription", made["SubscriptionArn"])
 
 
@@ -192,6 +195,58 @@ def _function(request: _Request) -> Any:
     wanted["Environment"] = {"Variables": {name: str(value) for name, value in variables.items()}}
     _client("lambda").create_function(**wanted)
     return lambda_backend(request.account, request.region).get_function(request.name)
+
+
+@_makes("AWS::Lambda::Permission")
+def _permission(request: _Request) -> Any:
+    # The statement would be the function's policy; here only the name of the statement is kept.
+    wanted = request.properties | {"StatementId": request.name}
+    _client("lambda").add_permission(**wanted)
+    return _Created("AWS::Lambda::Permission", f"{wanted['FunctionName']}/{request.name}")
+
+
+@_makes("AWS::ApiGatewayV2::Api", "Name", ("ApiId", "ApiEndpoint"))
+def _http_api(request: _Request) -> Any:
+    # moto keeps the routes, and local/http_api.py hands requests on as they say.
+    gateway, body = _client("apigatewayv2"), request.properties["Body"]
+    cors = body.get("x-amazon-apigateway-cors")
+    more = {}
+    if cors:
+        cased = {f"{name[:1].upper()}{name[1:]}": value for name, value in cors.items()}
+        more = {"CorsConfiguration": cased | {"MaxAge": int(cors["maxAge"])}}
+    made = gateway.create_api(Name=request.name, ProtocolType="HTTP", **more)
+    gateway.reimport_api(ApiId=made["ApiId"], Body=json.dumps(body, default=str), FailOnWarnings=True)
+    attributes = {"ApiId": made["ApiId"], "ApiEndpoint": made["ApiEndpoint"]}
+    return _Created("AWS::ApiGatewayV2::Api", made["ApiId"], attributes)
+
+
+@_makes("AWS::ApiGatewayV2::Stage")
+def _api_stage(request: _Request) -> Any:
+    p = request.properties
+    settings = p["DefaultRouteSettings"] | {
+        "ThrottlingBurstLimit": int(p["DefaultRouteSettings"]["ThrottlingBurstLimit"])
+    }
+    settings["ThrottlingRateLimit"] = float(settings["ThrottlingRateLimit"])
+    settings["DetailedMetricsEnabled"] = settings["DetailedMetricsEnabled"] in (True, "true")
+    _client("apigatewayv2").create_stage(
+        ApiId=p["ApiId"],
+        StageName=p["StageName"],
+        AutoDeploy=True,
+        AccessLogSettings=p["AccessLogSettings"],
+        DefaultRouteSettings=settings,
+    )
+    return _Created("AWS::ApiGatewayV2::Stage", f"{p['ApiId']}/{p['StageName']}")
+
+
+@_makes("AWS::SecretsManager::Secret")
+def _secret(request: _Request) -> Any:
+    rules = dict(request.properties["GenerateSecretString"])
+    rules["PasswordLength"] = int(rules["PasswordLength"])
+    rules |= _with_booleans({name: value for name, value in rules.items() if name.startswith("Exclude")})
+    secrets = _client("secretsmanager")
+    password = secrets.get_random_password(**rules)["RandomPassword"]
+    made = secrets.create_secret(Name=f"{request.name}-{request.account}", SecretString=password)
+    return _Created("AWS::SecretsManager::Secret", made["ARN"])
 
 
 @_makes("AWS::Lambda::LayerVersion", "LayerName")

@@ -44,19 +44,7 @@ def run_files(
 
     When the local cloud gives up before an image is final, that image's answer is FAILED and says why.
     """
-    parameters = {
-        "BundleUri": str(bundle.folder.resolve()),
-        "Method": settings.method,
-        "Top": str(settings.top),
-        "Samples": str(settings.samples),
-        "NoiseLevel": f"{settings.noise_level:.6f}",
-        "Estimator": settings.estimator,
-        # A person is waiting, and everything is dropped at once.
-        "BatchingWindowSeconds": "1",
-        # The job definition without a GPU: this machine need not have one.
-        "UseGpu": "false",
-    }
-    with LocalCloud(parameters, output.root / "logs") as cloud:
+    with LocalCloud(parameters_of(bundle, settings), output.root / "logs") as cloud:
         outputs = cloud.deployment.outputs
         subscription = Subscription(outputs["NotificationsTopic"])
         drops: dict[Path, Drop] = {}
@@ -73,6 +61,22 @@ def run_files(
     results = [answers[file] for file in files]
     output.save_results(results)
     return results
+
+
+def parameters_of(bundle: Bundle, settings: ExplanationSettings) -> dict[str, str]:
+    """The parameters of the template for a cloud on this machine."""
+    return {
+        "BundleUri": str(bundle.folder.resolve()),
+        "Method": settings.method,
+        "Top": str(settings.top),
+        "Samples": str(settings.samples),
+        "NoiseLevel": f"{settings.noise_level:.6f}",
+        "Estimator": settings.estimator,
+        # A person is waiting, and everything is dropped at once.
+        "BatchingWindowSeconds": "1",
+        # The job definition without a GPU: this machine need not have one.
+        "UseGpu": "false",
+    }
 
 
 def _drop(file: Path, bucket: str) -> Drop:

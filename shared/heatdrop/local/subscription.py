@@ -1,8 +1,10 @@
 """A subscriber to the notifications: an SQS queue of its own behind the topic."""
 
+import json
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import boto3
 
@@ -10,6 +12,7 @@ from heatdrop.errors import HeatdropError
 from heatdrop.messages import Notification
 
 if TYPE_CHECKING:
+    from mypy_boto3_sns.client import SNSClient
     from mypy_boto3_sqs.client import SQSClient
 
 PATIENCE_SECONDS = 600
@@ -21,22 +24,42 @@ class NoProgress(HeatdropError):
 
 
 class Subscription:
-    """Everything that is published to a topic from now on."""
+    """What is published to a topic from now on: everything, or what a filter policy lets through."""
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, policy: Mapping[str, Any] | None = None, wait_seconds: int = 0) -> None:
+        """Make the queue ``heatdrop-...`` and subscribe it; ``close`` takes both away again.
+
+        ``wait_seconds`` is how long ``pending`` waits for the first notification.
+        """
         self._sqs: SQSClient = boto3.client("sqs")
-        self._url = self._sqs.create_queue(QueueName="heatdrop-run")["QueueUrl"]
+        self._sns: SNSClient = boto3.client("sns")
+        self._wait_seconds = wait_seconds
+        self._url = self._sqs.create_queue(
+            QueueName=f"heatdrop-{uuid.uuid4().hex}", Attributes={"SqsManagedSseEnabled": "true"}
+        )["QueueUrl"]
         attributes = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]
-        boto3.client("sns").subscribe(
+        self._sqs.set_queue_attributes(
+            QueueUrl=self._url, Attributes={"Policy": _only_from(topic, attributes["QueueArn"])}
+        )
+        wanted = {"RawMessageDelivery": "true"} | ({"FilterPolicy": json.dumps(policy)} if policy else {})
+        self._arn = self._sns.subscribe(
             TopicArn=topic,
             Protocol="sqs",
             Endpoint=attributes["QueueArn"],
-            Attributes={"RawMessageDelivery": "true"},
-        )
+            Attributes=wanted,
+            ReturnSubscriptionArn=True,
+        )["SubscriptionArn"]
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self._sns.unsubscribe(SubscriptionArn=self._arn)
+        self._sqs.delete_queue(QueueUrl=self._url)
 
     def pending(self) -> Iterator[Notification]:
         """The notifications that have arrived and were not read yet."""
-        while messages := self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get("Messages"):
+        while messages := self._sqs.receive_message(
+            QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=self._wait_seconds
+        ).get("Messages"):
             for message in messages:
                 self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
                 yield Notification.model_validate_json(message["Body"])
@@ -64,3 +87,15 @@ class Subscription:
                 if time.monotonic() - last_news > patience:
                     raise NoProgress(f"{len(open_images)} images made no progress for {patience:.0f} s; see the logs")
                 time.sleep(0.1)
+
+
+def _only_from(topic: str, queue: str) -> str:
+    """The queue's policy: that topic may send, and nobody else."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})

@@ -71,6 +71,20 @@ def _layer(arn: str) -> Any:
     return boto3.client("lambda").get_layer_version(LayerName=name, VersionNumber=int(version))
 
 
+def _permission(name: str) -> bool:
+    function, statement = name.split("/")
+    return statement in boto3.client("lambda").get_policy(FunctionName=function)["Policy"]
+
+
+def _api(api_id: str) -> bool:
+    return bool(boto3.client("apigatewayv2").get_routes(ApiId=api_id)["Items"])
+
+
+def _stage(name: str) -> Any:
+    api_id, stage = name.split("/")
+    return boto3.client("apigatewayv2").get_stage(ApiId=api_id, StageName=stage)
+
+
 def _log_group(name: str) -> bool:
     return bool(boto3.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"])
 
@@ -89,6 +103,8 @@ def _budget(name: str) -> Any:
 
 
 _CHECKS: dict[str, Check] = {
+    "AWS::ApiGatewayV2::Api": _api,
+    "AWS::ApiGatewayV2::Stage": _stage,
     "AWS::Batch::ComputeEnvironment": _compute_environment,
     "AWS::Batch::JobDefinition": _job_definition,
     "AWS::Batch::JobQueue": _job_queue,
@@ -114,10 +130,12 @@ _CHECKS: dict[str, Check] = {
     "AWS::Lambda::EventSourceMapping": lambda uuid: boto3.client("lambda").get_event_source_mapping(UUID=uuid),
     "AWS::Lambda::Function": lambda name: boto3.client("lambda").get_function(FunctionName=name),
     "AWS::Lambda::LayerVersion": _layer,
+    "AWS::Lambda::Permission": _permission,
     "AWS::Logs::LogGroup": _log_group,
     "AWS::S3::Bucket": _bucket,
     # The only statement of ours is one that moto cannot hold (see resources.py); the bucket must be there.
     "AWS::S3::BucketPolicy": lambda name: boto3.client("s3").head_bucket(Bucket=name),
+    "AWS::SecretsManager::Secret": lambda arn: boto3.client("secretsmanager").describe_secret(SecretId=arn),
     "AWS::SNS::Subscription": lambda arn: boto3.client("sns").get_subscription_attributes(SubscriptionArn=arn),
     "AWS::SNS::Topic": lambda arn: boto3.client("sns").get_topic_attributes(TopicArn=arn),
     "AWS::SNS::TopicPolicy": _policy_of_topic,

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from heatdrop.bundle_location import open_bundle_at
 from heatdrop.errors import HeatdropError, InvalidBundle
-from heatdrop.explaining import Explainer
+from heatdrop.explaining import Explainer, Explanation
 from heatdrop.gpu import find_gpus
 from heatdrop.images import Limits
 from heatdrop.images.guarded import GuardedDecoder
@@ -60,7 +60,7 @@ class HeatmapJob:
         self._limits = Limits(settings.max_bytes, settings.max_pixels)
         self._records = Records(settings.images_table)
         self._storage = Storage(settings.results_bucket)
-        self._announcer = Announcer(settings.notifications_topic)
+        self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
         self._stopping = False
 
     def run(self, manifest_key: str) -> JobReport:
@@ -81,7 +81,7 @@ class HeatmapJob:
                 explainer = self._load(manifest, decoder)
             except HeatdropError as error:
                 reason = f"the heatmap job failed: {error}"
-                self._each(manifest, lambda entry, record: self._records.fail(entry.image_id, reason))
+                self._each(manifest, lambda entry, record: self._fail(record, manifest, reason))
                 raise
             return self._each(manifest, lambda entry, record: self._explain(explainer, manifest, entry, record))
 
@@ -95,13 +95,15 @@ class HeatmapJob:
             record = self._records.get(entry.image_id)
             if record is None:
                 raise LookupError(f"image {entry.image_id} has no record; was the table emptied?")
-            if record.state is State.CLASSIFIED and record.model == manifest.model:
+            requested = record.explanations.get(manifest.manifest_id)
+            if _is_left(record, manifest):
                 record = settle(entry, record)
-                report.explained += record.state is State.EXPLAINED
-                report.failed += record.state is State.FAILED
+                state = record.explanations[manifest.manifest_id].state if requested else record.state
+                report.explained += state is State.EXPLAINED
+                report.failed += state is State.FAILED
             else:
                 report.skipped += 1
-            if record.state.final:
+            if record.state.final and not requested:
                 announce_once(record, self._records, self._announcer)
         return report
 
@@ -120,23 +122,37 @@ class HeatmapJob:
         return explainer
 
     def _explain(self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, record: Record) -> Record:
+        """Render and store, or fail; returns the record as it is then."""
         try:
             data = self._storage.fetch_drop(entry.drop, self._limits.max_bytes)
         except HeatdropError as error:
-            return self._records.fail(record.image_id, str(error))
+            return self._fail(record, manifest, str(error))
         # What S3 raises beyond that says nothing about the image: the job ends, and its retry does what is left.
         try:
             explanation = explainer.explain(data, entry.predictions)
         except HeatdropError as error:
-            return self._records.fail(record.image_id, str(error))
+            return self._fail(record, manifest, str(error))
         except Exception as error:
             # One image must not take the rest of its job down; the log has the traceback.
             logger.exception("explanation failed", image_id=record.image_id)
-            return self._records.fail(record.image_id, f"the heatmaps could not be made ({type(error).__name__})")
+            return self._fail(record, manifest, f"the heatmaps could not be made ({type(error).__name__})")
+        return self._store(record, manifest, explanation)
+
+    def _fail(self, record: Record, manifest: Manifest, reason: str) -> Record:
+        if manifest.manifest_id in record.explanations:
+            values = {"state": State.FAILED, "reason": reason}
+            return self._records.settle_explanation(record.image_id, manifest.manifest_id, values)
+        return self._records.fail(record.image_id, reason)
+
+    def _store(self, record: Record, manifest: Manifest, explanation: Explanation) -> Record:
         started = time.perf_counter()
+        requested = manifest.manifest_id in record.explanations
+        # Beside the first explanation, never over it: its record and its artefacts stay what they are.
+        folder = f"{manifest.manifest_id}/" if requested else ""
 
         def put(artefact: tuple[str, bytes]) -> str:
-            return self._storage.put_artefact(record.image_id, manifest.model, *artefact)
+            name, content = artefact
+            return self._storage.put_artefact(record.image_id, manifest.model, folder + name, content)
 
         picture, heatmaps = put(explanation.picture), []
         for heatmap in explanation.heatmaps:
@@ -144,8 +160,19 @@ class HeatmapJob:
             heatmaps.append(HeatmapFiles(label=heatmap.label, overlay=keys[0], figure=keys[1], maps=keys[2]))
         timings = explanation.timings_ms | {"store": round((time.perf_counter() - started) * 1000, 1)}
         logger.info("explained", image_id=record.image_id, timings_ms=timings)
+        if requested:
+            values = {"state": State.EXPLAINED, "picture": picture, "heatmaps": heatmaps, "timings_ms": timings}
+            return self._records.settle_explanation(record.image_id, manifest.manifest_id, values)
         return self._records.explain(record, picture, tuple(heatmaps), timings)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         logger.warning("told to stop: the image in hand is finished, the rest is left to the retry")
         self._stopping = True
+
+
+def _is_left(record: Record, manifest: Manifest) -> bool:
+    """Whether an image's first explanation, or the one on request that bears the manifest's id, is still to be made."""
+    requested = record.explanations.get(manifest.manifest_id)
+    if requested:
+        return not requested.state.final
+    return record.state is State.CLASSIFIED and record.model == manifest.model

@@ -65,8 +65,9 @@ class Ingest:
         self._classifier = Classifier(open_bundle_at(settings.bundle_uri, LITERT_MODEL))
         self._records = Records(settings.images_table)
         self._storage = Storage(settings.results_bucket)
-        self._announcer = Announcer(settings.notifications_topic)
+        self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
         self._jobs = JobQueue(settings.job_queue, settings.job_definition)
+        self._model_is_known = False
 
     def handle(self, event: dict[str, object], context: LambdaContext) -> PartialItemFailureResponse:
         """Classify the drops of an SQS event and submit one heatmap job for them; returns the messages to retry."""
@@ -114,6 +115,9 @@ class Ingest:
             for name, start, end in zip(("fetch", "decode", "predict"), moments, moments[1:], strict=False)
         }
         metrics.add_metric("ImagesClassified", MetricUnit.Count, 1)
+        if not self._model_is_known:
+            self._records.know_model(self._classifier.bundle.model, self._classifier.bundle.labels)
+            self._model_is_known = True
         return self._records.classify(record.image_id, predictions, self._classifier.bundle.model, timings)
 
     def _submit(self, waiting: dict[str, Record]) -> None:

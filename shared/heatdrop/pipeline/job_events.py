@@ -41,7 +41,7 @@ class JobEvents:
         self._input_bucket, self._job_queue = settings.input_bucket, settings.job_queue
         self._records = Records(settings.images_table)
         self._storage = Storage(settings.results_bucket)
-        self._announcer = Announcer(settings.notifications_topic)
+        self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
         self._sweeper = Sweeper(
             timedelta(minutes=settings.stuck_after_minutes),
             self._records,
@@ -65,11 +65,21 @@ class JobEvents:
         return each_message(event, context, settle)
 
     def _settle_job(self, failure: JobFailure) -> None:
-        """Only images without a result fail, and only those whose job this is: another one may have taken them on."""
-        for entry in self._storage.get_manifest(failure.manifest_key).images:
+        """Only what has no result fails, and only if this is its job: another one may have taken it on."""
+        manifest = self._storage.get_manifest(failure.manifest_key)
+        reason = f"the heatmap job failed: {failure.reason}"
+        for entry in manifest.images:
             record = self._records.get(entry.image_id)
-            if record and record.job_id == failure.job_id:
-                self._fail(entry.image_id, f"the heatmap job failed: {failure.reason}")
+            if record is None:
+                continue
+            requested = record.explanations.get(manifest.manifest_id)
+            # The job of a request may end before its id is noted; that of a drop is then the sweep's matter.
+            if requested and requested.job_id in {None, failure.job_id}:
+                logger.warning("explanation on request failed", image_id=entry.image_id, reason=reason)
+                values = {"state": State.FAILED, "reason": reason}
+                self._records.settle_explanation(entry.image_id, manifest.manifest_id, values)
+            elif not requested and record.job_id == failure.job_id:
+                self._fail(entry.image_id, reason)
 
     def _settle_dead(self, drops: Iterable[Drop]) -> None:
         """What inference could not begin fails; what it could not finish is told, and its job is the sweep's matter."""

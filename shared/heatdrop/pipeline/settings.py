@@ -9,3 +9,4 @@ class Destinations(BaseSettings):
     images_table: str
     results_bucket: str
     notifications_topic: str
+    notifications_bus: str = ""

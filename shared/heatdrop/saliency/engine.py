@@ -2,7 +2,7 @@
 
 import logging
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -81,7 +81,7 @@ class SmoothGrad:
 
         One image at a time, so that one graph serves any B.
         """
-        return np.concatenate([self._predict(tf.constant(image[None])).numpy() for image in images])
+        return np.concatenate(self.side_by_side(lambda image: self._predict(tf.constant(image[None])).numpy(), images))
 
     def sums(self, image: Float, noise: Float, count: int, classes: Classes, wanted: Pass) -> list[tuple[Float, ...]]:
         """Sums of powers of the gradients over each group of samples, in the order of ``wanted.powers``.
@@ -106,7 +106,7 @@ class SmoothGrad:
             ]
         return self._sums(image, noise, count, classes, wanted)
 
-    def side_by_side(self, compute: Callable[[_Work], _Answer], work: Sequence[_Work]) -> list[_Answer]:
+    def side_by_side(self, compute: Callable[[_Work], _Answer], work: Iterable[_Work]) -> list[_Answer]:
         """Do each piece of ``work``, as many at once as there are ``streams``; the answers are in its order."""
         return list((self._threads.map if self._threads else map)(compute, work))
 

@@ -1,0 +1,73 @@
+"""The API from the outside: requests, signed where they have to be, and problems as errors."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError
+from botocore.httpsession import URLLib3Session
+from botocore.session import get_session
+
+from heatdrop.errors import HeatdropError
+from heatdrop.stack import CloudUnreachable
+
+
+class ApiProblem(HeatdropError):
+    """The API says no; the message is what it says."""
+
+
+class ApiClient:
+    """Asks an API at ``url``. With ``signed`` requests bear the caller's own AWS credentials."""
+
+    def __init__(self, url: str, *, signed: bool) -> None:
+        self._url, self._signed = url.rstrip("/"), signed
+        self._http = URLLib3Session(timeout=60)
+
+    def get(self, *path: str, **query: object) -> dict[str, Any]:
+        """The answer to a GET; parts of the path are quoted, and what is None in the query is left out.
+
+        Raises:
+            ApiProblem: there is none.
+            CloudUnreachable: nobody answers, or there are no credentials to sign with.
+        """
+        # Twice, since API Gateway decodes the path once before it reaches the function.
+        target = "/".join(quote(quote(part, safe=""), safe="") for part in path)
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._send(AWSRequest("GET", f"{self._url}/{target}" + (f"?{urlencode(given)}" if given else "")))
+
+    def images(self, most: int | None = None, **filters: object) -> Iterator[dict[str, Any]]:
+        """The images of a list, page by page, ``most`` at most."""
+        token, left = None, most
+        while left is None or left > 0:
+            page = self.get("images", limit=min(100, left or 100), page_token=token, **filters)
+            yield from page["images"]
+            token = page["next_page"]
+            if token is None:
+                return
+            left = None if left is None else left - len(page["images"])
+
+    def _send(self, request: AWSRequest) -> dict[str, Any]:
+        try:
+            if self._signed:
+                self._sign(request)
+            answer = self._http.send(request.prepare())
+        except BotoCoreError as error:
+            raise CloudUnreachable(f"the API at {self._url} cannot be asked: {error}") from error
+        try:
+            content = json.loads(answer.content)
+        except ValueError:
+            content = {}
+        if answer.status_code >= 400:
+            said = content.get("detail") or content.get("message") or "no reason given"
+            raise ApiProblem(f"the API answers {answer.status_code}: {said}")
+        return dict(content)
+
+    def _sign(self, request: AWSRequest) -> None:
+        session = get_session()
+        credentials, region = session.get_credentials(), session.get_config_variable("region")
+        if credentials is None or region is None:
+            raise CloudUnreachable("there are no AWS credentials or no region to sign with; set AWS_PROFILE")
+        SigV4Auth(credentials, "execute-api", region).add_auth(request)

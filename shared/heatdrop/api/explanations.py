@@ -1,0 +1,78 @@
+"""Explanations on request: the same job with other settings, beside the first explanation and never over it."""
+
+import json
+from datetime import UTC, datetime
+
+from heatdrop import identity
+from heatdrop.api.models import ExplanationRequest
+from heatdrop.errors import InvalidRequest, NotFound, NotNow
+from heatdrop.jobs import JobQueue
+from heatdrop.records import Record, Records, RequestedExplanation
+from heatdrop.storage import Manifest, ManifestEntry, Storage
+from heatdrop.vocabulary import ExplanationSettings, ModelName, State
+
+
+class Explanations:
+    """Takes requests and submits a job for each that is new."""
+
+    def __init__(self, records: Records, storage: Storage, jobs: JobQueue, defaults: ExplanationSettings) -> None:
+        self._records, self._storage, self._jobs, self._defaults = records, storage, jobs, defaults
+
+    def request(self, image_id: str, request: ExplanationRequest) -> RequestedExplanation:
+        """Have an image explained as asked; the same request again finds the same explanation.
+
+        One that FAILED is tried again. A crash between the record and the job is mended by asking again.
+
+        Raises:
+            NotFound: there is no such image.
+            NotNow: it has no predictions that could be explained.
+            InvalidRequest: it has no such class.
+        """
+        record = self._records.get(image_id)
+        if record is None:
+            raise NotFound(f"there is no image {image_id}")
+        if record.model is None or not record.predictions:
+            raise NotNow(f"the image is {record.state} and has no predictions that could be explained")
+        labels = _labels(record, request, self._defaults.top)
+        chosen = request.model_dump(exclude_none=True, exclude={"classes"}) | {"top": len(labels)}
+        settings = ExplanationSettings.model_validate(self._defaults.model_dump() | chosen)
+        wanted = RequestedExplanation(
+            explanation_id=_explanation_id(image_id, record.model, settings, labels),
+            state=State.RECEIVED,
+            settings=settings,
+            labels=labels,
+            requested_at=datetime.now(UTC),
+        )
+        record = self._records.request_explanation(image_id, wanted)
+        kept = record.explanations[wanted.explanation_id]
+        if kept.state is State.RECEIVED and kept.job_id is None:
+            record = self._submit(record, record.model, kept)
+        return record.explanations[wanted.explanation_id]
+
+    def _submit(self, record: Record, model: ModelName | None, wanted: RequestedExplanation) -> Record:
+        assert model is not None, "only classified images are submitted"  # noqa: S101
+        entry = ManifestEntry(
+            image_id=record.image_id,
+            drop=record.drop,
+            predictions=tuple(p for p in record.predictions if p.label in wanted.labels),
+        )
+        manifest = Manifest(manifest_id=wanted.explanation_id, model=model, settings=wanted.settings, images=(entry,))
+        job_id = self._jobs.submit(wanted.explanation_id, self._storage.put_manifest(manifest))
+        return self._records.settle_explanation(record.image_id, wanted.explanation_id, {"job_id": job_id})
+
+
+def _labels(record: Record, request: ExplanationRequest, top: int) -> tuple[str, ...]:
+    """The classes to explain, best first, so that the order in which they were asked for does not matter."""
+    known = [prediction.label for prediction in record.predictions]
+    if request.classes is None:
+        return tuple(known[:top])
+    for label in request.classes:
+        if label not in known:
+            raise InvalidRequest(f"the model of this image has no class {label!r}; it has {', '.join(known[:20])}")
+    return tuple(label for label in known if label in request.classes)
+
+
+def _explanation_id(image_id: str, model: ModelName, settings: ExplanationSettings, labels: tuple[str, ...]) -> str:
+    """The id of the manifest too: the job finds by it what it was asked for."""
+    how = json.dumps([settings.model_dump(mode="json"), labels])
+    return identity.manifest_id([image_id], model.version, how)

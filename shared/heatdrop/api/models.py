@@ -1,0 +1,110 @@
+"""What is asked and answered, beyond the words that every part shares."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from heatdrop.links import UPLOADS
+from heatdrop.listing import ListedImage
+from heatdrop.records import KnownModel, Record, RequestedExplanation
+from heatdrop.vocabulary import (
+    DISCLAIMER,
+    Drop,
+    Estimator,
+    HeatmapFiles,
+    Method,
+    ModelName,
+    Prediction,
+    State,
+    Words,
+)
+
+IMAGE_ID = r"^[0-9a-f]{32}$"
+
+Artefact = Literal["overlay", "figure", "maps"]
+
+MediaType = Literal["image/jpeg", "image/png", "image/bmp", "image/tiff", "image/webp", "application/dicom"]
+
+Label = Annotated[str, Field(min_length=1, max_length=1000)]
+
+# A name without folders; the last character is no dot, so neither "." nor ".." is one.
+FILE_NAME = r"^[^/\\\x00-\x1f\x7f]*[^/\\\x00-\x1f\x7f.]$"
+
+
+class ImagePage(Words):
+    """Images, newest first. A page may be short or empty and still have a next one."""
+
+    images: tuple[ListedImage, ...]
+    next_page: str | None
+
+
+class Image(Words):
+    """Everything known about one image. ``picture`` and the values of ``heatmaps`` are S3 keys: ask for a link."""
+
+    image_id: str
+    state: State
+    key: str
+    drop: Drop
+    created_at: datetime
+    updated_at: datetime
+    reason: str | None
+    predictions: tuple[Prediction, ...]
+    model: ModelName | None
+    picture: str | None
+    heatmaps: tuple[HeatmapFiles, ...]
+    explanations: dict[str, RequestedExplanation]
+    job_id: str | None
+    timings_ms: dict[str, float]
+    note: str = DISCLAIMER
+
+
+def as_image(record: Record) -> Image:
+    """What the API says of a record."""
+    names = Image.model_fields.keys() - {"key", "note"}
+    return Image(key=record.drop.key, **{name: getattr(record, name) for name in names})
+
+
+class UploadRequest(Words):
+    """One image that is to be uploaded; only an object of this size and type will be taken."""
+
+    name: Annotated[str, Field(pattern=FILE_NAME, max_length=200, description=f"Ends the key, behind {UPLOADS}.")]
+    size: Annotated[int, Field(ge=1, description="Bytes.")]
+    media_type: MediaType
+
+
+class ExplanationRequest(Words):
+    """How an image is to be explained again; what is None is as the stack was deployed."""
+
+    classes: Annotated[tuple[Label, ...] | None, Field(min_length=1, max_length=20)] = None
+    method: Method | None = None
+    samples: Annotated[int | None, Field(ge=0, le=1000)] = None
+    noise_level: Annotated[float | None, Field(gt=0, le=1)] = None
+    estimator: Estimator | None = None
+    seed: Annotated[int | None, Field(ge=0, lt=2**53)] = None
+
+
+class LabelOfModels(Words):
+    """A class, and the versions of the models that know it."""
+
+    label: str
+    models: tuple[str, ...]
+
+
+class Labels(Words):
+    """Every class that a model here can predict."""
+
+    labels: tuple[LabelOfModels, ...]
+
+
+class Models(Words):
+    """The models that have classified images here, newest first."""
+
+    models: tuple[KnownModel, ...]
+
+
+class Health(Words):
+    """The API answers."""
+
+    status: Literal["ok"] = "ok"
+    version: str

@@ -1,0 +1,63 @@
+"""``heatdrop drop``."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from heatdrop.cli import console
+from heatdrop.cli.targets import Folder, Local, Stack, find_target
+from heatdrop.errors import InvalidRequest
+from heatdrop.identity import image_id
+from heatdrop.inputs import find_files, shown
+from heatdrop.vocabulary import Drop
+
+
+def drop(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders (walked) or glob patterns.")],
+    bucket: Annotated[str | None, typer.Option(help="The input bucket of a stack, in place of its name.")] = None,
+    stack: Stack = None,
+    local: Local = False,
+    prefix: Annotated[str, typer.Option(help="Put in front of every key, like ward-3/.")] = "",
+    out: Folder = Path("out"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
+) -> None:
+    """Put images into the input bucket of a cloud, which takes them on from there.
+
+    Example: heatdrop drop xrays/ --stack heatdrop
+    """
+    if bucket and (stack or local):
+        raise InvalidRequest("say --bucket, --stack or --local, only one of them")
+    files = find_files(paths)
+    bucket = bucket or find_target(stack, local, out).outputs["InputBucket"]
+    dropped = console.track(_put(files, bucket, prefix), "dropped", len(files), as_json)
+    if as_json:
+        for file, made in dropped:
+            answer = {"file": shown(file), "image_id": image_id(made), "key": made.key, "bucket": made.bucket}
+            print(json.dumps(answer, ensure_ascii=False), flush=True)
+    else:
+        console.show_rows(("file", "image", "key"), [(shown(file), image_id(made), made.key) for file, made in dropped])
+
+
+def _put(files: list[Path], bucket: str, prefix: str) -> Iterator[tuple[Path, Drop]]:
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from heatdrop.stack import CloudUnreachable
+
+    s3 = boto3.client("s3")
+    for file in files:
+        key = prefix + shown(file).replace("\\", "/").lstrip("./")
+        try:
+            with file.open("rb") as body:
+                answer = s3.put_object(Bucket=bucket, Key=key, Body=body)
+        except OSError as error:
+            raise InvalidRequest(f"{shown(file)} cannot be read: {error.strerror}") from error
+        except (BotoCoreError, ClientError) as error:
+            raise CloudUnreachable(f"{shown(file)} could not be put into {bucket}: {error}") from error
+        yield (
+            file,
+            Drop(bucket=bucket, key=key, version_id=answer.get("VersionId"), etag=answer["ETag"].strip('"')),
+        )

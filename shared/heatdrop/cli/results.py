@@ -1,0 +1,143 @@
+"""``heatdrop results`` and ``heatdrop show``: what the API says, as tables and as files for analysis."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from heatdrop.cli import console
+from heatdrop.cli.targets import Folder, Local, Stack, find_target
+from heatdrop.errors import InvalidRequest
+from heatdrop.vocabulary import DISCLAIMER, State
+
+Format = Literal["table", "csv", "parquet", "json"]
+
+COLUMNS = ("image_id", "state", "key", "created_at", "label", "score", "model", "model_version", "reason")
+
+
+def results(
+    stack: Stack = None,
+    local: Local = False,
+    state: Annotated[State | None, typer.Option(help="Only images in this state.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only images whose best class this is.")] = None,
+    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Least score of the best class.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only images of this model, by name or version.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Only images whose key begins so.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Dropped at this time (of this machine) or later.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Dropped before this time.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many; all by default.")] = None,
+    form: Annotated[Format, typer.Option("--format", help="parquet needs pyarrow and --output.")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: JSON lines.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
+    out: Folder = Path("out"),
+) -> None:
+    """List images with their best class, newest first.
+
+    Example: heatdrop results --stack heatdrop --label NORMAL --format csv --output normal.csv
+    """
+    form = "json" if as_json else form
+    if form == "parquet" and output is None:
+        raise InvalidRequest("parquet is written to a file; name it with --output")
+    if form == "table" and output is not None:
+        raise InvalidRequest("a table is for reading; choose --format csv, parquet or json for --output")
+    target = find_target(stack, local, out)
+    filters = {"state": state, "label": label, "min_score": min_score, "model": model, "prefix": prefix}
+    moments = {
+        name: moment and moment.astimezone().isoformat() for name, moment in (("since", since), ("until", until))
+    }
+    rows = (_row(image) for image in target.api.images(limit, **filters, **moments))
+    if form == "table":
+        shown = ("image_id", "state", "key", "label", "score", "reason")
+        console.show_rows(shown, [[_cell(row[name]) for name in shown] for row in rows])
+        console.answers.print(DISCLAIMER, style="dim")
+    elif form == "parquet" and output is not None:
+        _write_parquet(list(rows), output)
+    else:
+        _write_lines(rows, form, output)
+
+
+def show(
+    image: Annotated[str, typer.Argument(metavar="IMAGE_ID")],
+    stack: Stack = None,
+    local: Local = False,
+    out: Folder = Path("out"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON.")] = False,
+) -> None:
+    """Show all that is known about one image, with links to its heatmaps that end after minutes.
+
+    Example: heatdrop show 4f1c0a7b9d2e4f1c0a7b9d2e4f1c0a7b --stack heatdrop
+    """
+    api = find_target(stack, local, out).api
+    record = api.get("images", image)
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False))
+        return
+    facts = [("state", record["state"]), ("key", record["key"]), ("dropped", record["created_at"])]
+    facts += [("reason", record["reason"])] if record["reason"] else []
+    if record["model"]:
+        facts.append(("model", f"{record['model']['name']} {record['model']['version']}"))
+    explained = {heatmap["label"] for heatmap in record["heatmaps"]}
+    for prediction in record["predictions"]:
+        facts.append((f"{prediction['score']:.3f}", prediction["label"]))
+        if prediction["label"] in explained:
+            link = api.get("images", image, "heatmaps", prediction["label"])
+            facts.append(("", link["url"]))
+    for asked in record["explanations"].values():
+        settings = asked["settings"]
+        how = f"{settings['method']}, {', '.join(asked['labels'])}: {asked['state']}"
+        facts.append(
+            ("on request", f"{asked['explanation_id']} {how}" + (f" ({asked['reason']})" if asked["reason"] else ""))
+        )
+    console.show_facts(facts)
+    console.answers.print(record["note"], style="dim")
+
+
+def _row(image: dict[str, Any]) -> dict[str, Any]:
+    """One flat row; what is not known is None."""
+    known = image["model"] or {}
+    return {name: image.get(name) for name in COLUMNS} | {
+        "model": known.get("name"),
+        "model_version": known.get("version"),
+    }
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _write_lines(rows: Iterable[dict[str, Any]], form: Format, output: Path | None) -> None:
+    try:
+        stream = output.open("w", encoding="utf-8", newline="") if output else sys.stdout
+    except OSError as error:
+        raise InvalidRequest(f"{output} cannot be written: {error.strerror}") from error
+    try:
+        if form == "json":
+            for row in rows:
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        else:
+            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    finally:
+        if output:
+            stream.close()
+
+
+def _write_parquet(rows: Sequence[dict[str, Any]], output: Path) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise InvalidRequest("parquet needs pyarrow: pip install 'heatdrop[analysis]'") from error
+    kinds = {"created_at": pa.timestamp("ms", "UTC"), "score": pa.float64()}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
+    dated = [row | {"created_at": datetime.fromisoformat(row["created_at"])} for row in rows]
+    try:
+        parquet.write_table(pa.Table.from_pylist(dated, schema), output)
+    except OSError as error:
+        raise InvalidRequest(f"{output} cannot be written: {error}") from error

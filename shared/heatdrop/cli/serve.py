@@ -1,0 +1,77 @@
+"""``heatdrop serve``."""
+
+import secrets
+import shlex
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from heatdrop.artefacts import OutputFolder
+from heatdrop.cli import bundles, console
+from heatdrop.errors import InvalidRequest
+from heatdrop.local.running import RunningCloud, find_running
+from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings
+
+
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes any that is free.")] = 8020,
+    view_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the viewer; 0: any.")] = 0,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="A model bundle; the chest X-ray model by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the logs, and for what other commands find it by.")] = Path(
+        "out"
+    ),
+) -> None:
+    """Keep the cloud up on this machine, for the AWS CLI, curl and the other commands, until Ctrl-C.
+
+    Example: heatdrop serve --port 8020
+    """
+    if find_running(out):
+        raise InvalidRequest(f"a cloud of {out} is running already; stop it, or choose another --out")
+    ready, folder = bundles.chosen(bundle), OutputFolder(out)
+    # moto takes seconds to import: what is wrong with a command is said before.
+    from heatdrop.local.serving import serving
+    from heatdrop.viewer.serving import viewer_server
+
+    console.messages.print("Deploying the template on this machine ...")
+    try:
+        with (
+            serving(ready, ExplanationSettings(), folder.root, port) as (cloud, running),
+            viewer_server(running.outputs["ApiUrl"], None, view_port, token := secrets.token_urlsafe()) as viewer,
+        ):
+            threading.Thread(target=viewer.serve_forever, name="viewer", daemon=True).start()
+            show_addresses(running, out, f"http://127.0.0.1:{viewer.server_port}/?token={token}")
+            while True:
+                cloud.check()
+                time.sleep(1)
+    except OSError as error:
+        raise InvalidRequest(f"port {port} cannot be used ({error.strerror}); choose another --port") from error
+
+
+def show_addresses(running: RunningCloud, out: Path, viewer: str) -> None:
+    """Where everything is, and lines that can be pasted into another terminal."""
+    bucket, api = running.outputs["InputBucket"], running.outputs["ApiUrl"]
+    exported = " ".join(f"{name}={shlex.quote(value)}" for name, value in running.environment.items())
+    local = "--local" if out == Path("out") else f"--local --out {shlex.quote(str(out))}"
+    lines = [
+        f"S3 and all else   {running.endpoint}",
+        f"API               {api}",
+        f"Viewer            {viewer}",
+        f"Logs              {out / 'logs'}",
+        "",
+        "In another terminal:",
+        f"  export {exported}",
+        f"  aws s3 cp chest.dcm s3://{bucket}/",
+        f"  curl '{api}/images?state=EXPLAINED'",
+        f"  heatdrop drop chest.dcm {local}",
+        f"  heatdrop results {local}",
+        f"  heatdrop watch {local}",
+        "",
+        f"{DISCLAIMER} Stop with Ctrl-C; nothing is kept.",
+    ]
+    for line in lines:
+        console.answers.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,66 @@
+"""``heatdrop watch``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from heatdrop.cli import console
+from heatdrop.cli.targets import Folder, Local, Stack, find_target
+from heatdrop.vocabulary import State
+
+
+def watch(
+    stack: Stack = None,
+    local: Local = False,
+    label: Annotated[list[str] | None, typer.Option(help="Only this best class; may be repeated.")] = None,
+    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Least score of the best class.")] = None,
+    state: Annotated[list[State] | None, typer.Option(help="Only this state; may be repeated.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many; else Ctrl-C ends it.")] = None,
+    out: Folder = Path("out"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the notifications themselves.")] = False,
+) -> None:
+    """Print the news of images as they come, through a queue that goes away again at the end.
+
+    Example: heatdrop watch --stack heatdrop --state EXPLAINED --label NORMAL --min-score 0.9
+    """
+    topic = find_target(stack, local, out).outputs["NotificationsTopic"]
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from heatdrop.local.subscription import Subscription
+    from heatdrop.stack import CloudUnreachable
+
+    try:
+        subscription = Subscription(topic, policy_of(label, min_score, state), wait_seconds=2)
+        try:
+            console.messages.print("Listening; Ctrl-C ends it.")
+            _print_news(subscription, count, as_json)
+        finally:
+            subscription.close()
+    except (BotoCoreError, ClientError) as error:
+        raise CloudUnreachable(f"the news cannot be heard: {error}") from error
+
+
+def policy_of(label: list[str] | None, min_score: float | None, state: list[State] | None) -> dict[str, Any]:
+    """The filter policy of a subscription, on the attributes of a notification."""
+    policy: dict[str, Any] = {}
+    if label:
+        policy["label"] = label
+    if min_score is not None:
+        policy["score"] = [{"numeric": [">=", min_score]}]
+    if state:
+        policy["state"] = [wanted.value for wanted in state]
+    return policy
+
+
+def _print_news(subscription: Any, count: int | None, as_json: bool) -> None:
+    heard = 0
+    while True:
+        for news in subscription.pending():
+            if as_json:
+                print(news.model_dump_json(), flush=True)
+            else:
+                console.show_news(news)
+            heard += 1
+            if heard == count:
+                return

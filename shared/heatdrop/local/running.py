@@ -1,0 +1,56 @@
+"""How other commands find a local cloud that is kept up: a small file in its output folder."""
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from heatdrop.errors import InvalidRequest
+from heatdrop.vocabulary import Words
+
+FILE = "serve.json"
+
+
+class RunningCloud(Words):
+    """Where a local cloud listens, and the outputs of its stack."""
+
+    pid: int
+    endpoint: str
+    region: str
+    outputs: dict[str, str]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the AWS CLI and boto3 need to speak to it; any credentials do."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+    def write(self, folder: Path) -> Path:
+        """Leave the file; returns its path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / FILE
+        file.write_text(self.model_dump_json(indent=2), encoding="utf-8")
+        return file
+
+
+def find_running(folder: Path) -> RunningCloud | None:
+    """The cloud that left its file in ``folder`` and still runs; None where there is none.
+
+    Raises:
+        InvalidRequest: the file is not what it should be.
+    """
+    file = folder / FILE
+    try:
+        running = RunningCloud.model_validate_json(file.read_bytes())
+        os.kill(running.pid, 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except PermissionError:
+        return running
+    except ValidationError as error:
+        raise InvalidRequest(f"{file} was not left by heatdrop serve; delete it") from error
+    return running

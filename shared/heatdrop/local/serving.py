@@ -1,0 +1,36 @@
+"""The local cloud, kept up with its API until it is told to stop."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from heatdrop.local.aws import REGION
+from heatdrop.local.cloud import LocalCloud
+from heatdrop.local.http_api import HttpApi
+from heatdrop.local.run import parameters_of
+from heatdrop.local.running import RunningCloud
+from heatdrop.model.bundle import Bundle
+from heatdrop.vocabulary import ExplanationSettings
+
+
+@contextmanager
+def serving(
+    bundle: Bundle, settings: ExplanationSettings, out: Path, port: int
+) -> Iterator[tuple[LocalCloud, RunningCloud]]:
+    """A cloud with its API on ``port`` (0: any), which other commands find through a file in ``out`` while it lasts.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    with LocalCloud(parameters_of(bundle, settings), out / "logs") as cloud:
+        api = HttpApi(cloud.deployment, cloud.workers, port)
+        api.start()
+        outputs = cloud.deployment.outputs | {"ApiUrl": api.url}
+        running = RunningCloud(pid=os.getpid(), endpoint=cloud.aws.endpoint, region=REGION, outputs=outputs)
+        file = running.write(out)
+        try:
+            yield cloud, running
+        finally:
+            file.unlink(missing_ok=True)
+            api.stop()

@@ -1,0 +1,116 @@
+// Ask for another explanation of an image, and choose which one is shown.
+
+import { explainAgain } from "./api.js";
+import { announce, el } from "./dom.js";
+import { moment } from "./format.js";
+import { layerTitle } from "./layers.js";
+import { badge, isFinal } from "./states.js";
+
+const METHODS = [
+  ["smoothgrad", "SmoothGrad"],
+  ["gradcam", "Grad-CAM"],
+  ["gradcam++", "Grad-CAM++"],
+  ["layercam", "LayerCAM"],
+];
+const ESTIMATORS = ["mean_abs", "signed", "squared", "variance"];
+
+/** The explanations of an image: the first, and those that were asked for. */
+export function explanationsOf(image) {
+  return Object.values(image.explanations ?? {});
+}
+
+/** Which explanation is looked at; nothing where there is only the first. */
+export function explanationChoice(image, chosen, onChoose) {
+  const asked = explanationsOf(image);
+  if (!asked.length) return null;
+  const first = { explanation_id: "", state: "EXPLAINED", words: "First" };
+  const rows = [first, ...asked].map((explanation) => {
+    const ready = explanation.state === "EXPLAINED";
+    const radio = el("input", { type: "radio", name: "explanation", disabled: !ready });
+    radio.checked = explanation.explanation_id === chosen;
+    radio.addEventListener("change", () => onChoose(explanation.explanation_id));
+    return el(
+      "label",
+      { class: "explanation" },
+      radio,
+      el("span", {}, explanation.words ?? inWords(explanation)),
+      !ready && badge(explanation.state),
+      explanation.reason && el("span", { class: "hint" }, explanation.reason),
+    );
+  });
+  return el("fieldset", { class: "panel" }, el("legend", {}, "Explanation"), rows);
+}
+
+function inWords({ settings, requested_at: at }) {
+  const method = METHODS.find(([name]) => name === settings.method)?.[1] ?? settings.method;
+  if (settings.method !== "smoothgrad") return `${method}, ${moment(at)}`;
+  return `${method}, n = ${settings.samples}, noise ${settings.noise_level}, seed ${settings.seed}, ${moment(at)}`;
+}
+
+/** The form; `onAsked` is called once the API has taken the wish. */
+export function againPanel(image, onAsked) {
+  const method = el("select", { name: "method" }, METHODS.map(([name, title]) => el("option", { value: name }, title)));
+  const estimator = el("select", { name: "estimator" }, ESTIMATORS.map((name) => el("option", { value: name }, layerTitle(name))));
+  const number = (name, value, min, max, step) => el("input", { type: "number", name, value, min, max, step, required: true });
+  const sampling = el(
+    "fieldset",
+    { class: "grid-fields" },
+    field("Samples", number("samples", 20, 0, 1000, 1)),
+    field("Noise level", number("noise_level", 0.2, 0.01, 1, 0.01)),
+    field("Estimator", estimator),
+    field("Seed", number("seed", 0, 0, Number.MAX_SAFE_INTEGER, 1)),
+  );
+  method.addEventListener("change", () => (sampling.disabled = method.value !== "smoothgrad"));
+  const classes = image.predictions.slice(0, 20).map(({ label }, index) => {
+    const box = el("input", { type: "checkbox", name: "class", value: label });
+    box.checked = index < 3;
+    return el("label", { class: "check", dir: "auto" }, box, label);
+  });
+  const said = el("p", { class: "hint", role: "status" });
+  const button = el("button", { class: "button button-strong", type: "submit" }, "Explain again");
+  const form = el(
+    "form",
+    { class: "again" },
+    field("Method", method),
+    sampling,
+    el("fieldset", { class: "class-boxes" }, el("legend", {}, "Classes"), classes),
+    button,
+    said,
+  );
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const chosen = [...form.querySelectorAll('[name="class"]:checked')].map((box) => box.value);
+    if (!chosen.length) {
+      said.textContent = "Choose at least one class.";
+      return;
+    }
+    button.disabled = true;
+    try {
+      await explainAgain(image.image_id, { classes: chosen, ...wishes(form.elements) });
+      said.textContent = "Asked for. It will appear here.";
+      announce("Another explanation was asked for");
+      onAsked();
+    } catch (problem) {
+      said.textContent = problem.message;
+    }
+    button.disabled = false;
+  });
+  return el("details", { class: "panel" }, el("summary", {}, "Explain again"), form);
+}
+
+function wishes({ method, samples, noise_level: noise, estimator, seed }) {
+  if (method.value !== "smoothgrad") return { method: method.value };
+  return {
+    method: method.value,
+    samples: Number(samples.value),
+    noise_level: Number(noise.value),
+    estimator: estimator.value,
+    seed: Number(seed.value),
+  };
+}
+
+function field(title, input) {
+  return el("label", { class: "field" }, el("span", {}, title), input);
+}
+
+export const anyOpen = (image) => explanationsOf(image).some(({ state }) => !isFinal(state));

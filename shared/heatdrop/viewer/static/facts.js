@@ -1,0 +1,118 @@
+// What is to be known of a result: can it be trusted, how was it made, where are its files.
+
+import { fileUrl } from "./api.js";
+import { el, icon } from "./dom.js";
+import { bytes, milliseconds, moment, raw, words } from "./format.js";
+
+/** The sentences about maps that should not be read as an explanation. */
+export function warningsPanel(warnings) {
+  if (!warnings?.length) return null;
+  return el(
+    "section",
+    { class: "notice notice-warn", role: "note", "aria-label": "Warnings" },
+    icon("warn"),
+    el("ul", {}, warnings.map((warning) => el("li", {}, warning))),
+  );
+}
+
+/** The model's certificate: in full where the API has it, else the line that the maps file carries. */
+export function trustPanel(provenance, model, relative) {
+  const certificate = model?.certificate;
+  const full = certificate && typeof certificate === "object";
+  const line = full ? null : (certificate ?? provenance.certificate ?? "not measured");
+  return el(
+    "section",
+    { class: "panel" },
+    el("h3", {}, "Can this map be trusted?"),
+    relative !== null &&
+      el("p", {}, "Sampling error of the whole map: ", el("strong", {}, `${(relative * 100).toFixed(1)}\u00a0%`), "."),
+    line && el("p", {}, "The model’s certificate: ", el("strong", {}, line), "."),
+    line === "not measured" &&
+      el("p", { class: "hint" }, "Nobody has measured whether this model’s maps mean anything: heatdrop bundle certify does."),
+    full && checks(certificate),
+  );
+}
+
+function checks(certificate) {
+  return [
+    el("p", { class: "hint" }, `Measured on ${certificate.images} images on ${certificate.measured_on}.`),
+    el(
+      "ul",
+      { class: "checks" },
+      certificate.checks.map((check) =>
+        el(
+          "li",
+          { class: check.passed ? "check-passed" : "check-failed" },
+          icon(check.passed ? "check" : "cross"),
+          el("div", {}, el("strong", {}, `${words(check.name)}: ${check.passed ? "passed" : "failed"}`), el("p", {}, check.statement)),
+        ),
+      ),
+    ),
+    certificate.alarms?.length > 0 && warningsPanel(certificate.alarms),
+  ];
+}
+
+/** How the map was made, and of what. */
+export function provenancePanel(image, provenance) {
+  const { warnings: _, note: __, certificate: ___, ...how } = provenance;
+  const { bucket, key, version_id: version, size } = image.drop;
+  const what = {
+    image: image.image_id,
+    key,
+    bucket,
+    object_version: version,
+    size: size === null || size === undefined ? null : bytes(size),
+    received: moment(image.created_at),
+    finished: moment(image.updated_at),
+  };
+  return el(
+    "details",
+    { class: "panel" },
+    el("summary", {}, "Provenance"),
+    table(what),
+    el("h4", {}, "How the map was made"),
+    table(how),
+    Object.keys(image.timings_ms ?? {}).length > 0 && [
+      el("h4", {}, "Times"),
+      table(Object.fromEntries(Object.entries(image.timings_ms).map(([name, value]) => [name, milliseconds(value)]))),
+    ],
+  );
+}
+
+function table(values) {
+  const rows = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return el(
+    "dl",
+    { class: "facts" },
+    rows.map(([name, value]) => el("div", {}, el("dt", {}, words(name)), el("dd", { dir: "auto" }, inWords(value)))),
+  );
+}
+
+function inWords(value) {
+  if (Array.isArray(value)) return value.map(inWords).join(", ");
+  if (typeof value === "number" && !Number.isInteger(value)) return raw(value);
+  if (typeof value !== "object") return String(value);
+  return Object.entries(value)
+    .map(([name, part]) => `${name.replaceAll("_", " ")} ${inWords(part)}`)
+    .join(", ");
+}
+
+/** The files of one class, and what is on the screen. */
+export function downloadsPanel(image, label, query, snapshot) {
+  const link = (artefact, title) =>
+    el("a", { class: "button", download: true, href: fileUrl(image.image_id, artefact, label, { ...query, download: 1 }) }, icon("down"), title);
+  return el(
+    "section",
+    { class: "panel" },
+    el("h3", {}, "Download"),
+    el(
+      "div",
+      { class: "buttons" },
+      link("overlay", "Overlay"),
+      link("figure", "Figure"),
+      link("maps", "Raw maps"),
+      image.picture && el("a", { class: "button", download: true, href: fileUrl(image.image_id, "picture", null, { ...query, download: 1 }) }, icon("down"), "Picture"),
+      el("button", { class: "button", type: "button", onclick: snapshot }, icon("down"), "This view"),
+    ),
+  );
+}

@@ -1,0 +1,41 @@
+// The layers of a maps file: one for each estimator or method, and the standard error.
+
+export const STANDARD_ERROR = "standard_error";
+
+const TITLES = {
+  mean_abs: ["Mean |g|", "Mean of the absolute gradients: how strongly each pixel moves the score."],
+  signed: ["|Mean g|", "Absolute value of the mean gradient, as in the SmoothGrad paper: what points the same way."],
+  squared: ["Mean g²", "Mean of the squared gradients: strong pixels stand out more."],
+  variance: ["Variance", "Variance of the gradients (VarGrad): where they change most under noise."],
+  gradcam: ["Grad-CAM", "Weighted activations of the last convolution, enlarged."],
+  "gradcam++": ["Grad-CAM++", "Grad-CAM with weights for each place."],
+  layercam: ["LayerCAM", "Activations weighted place by place."],
+  [STANDARD_ERROR]: ["Std. error", "How much the map may be off at each pixel, since noise was sampled only so often."],
+};
+
+const ORDER = Object.keys(TITLES);
+
+/** The names of the layers in a file, estimators first. */
+export function layersOf(arrays) {
+  const names = [...arrays.keys()].filter((name) => arrays.get(name).data && arrays.get(name).shape.length === 2);
+  const place = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length - 1.5);
+  return names.sort((one, other) => place(one) - place(other));
+}
+
+export const layerTitle = (name) => TITLES[name]?.[0] ?? name;
+export const layerMeaning = (name) => TITLES[name]?.[1] ?? "";
+
+/** What the file says of how it was made; an empty object where it says nothing. */
+export function provenanceIn(arrays) {
+  try {
+    return JSON.parse(arrays.get("provenance").text);
+  } catch {
+    return {};
+  }
+}
+
+/** The layer that the overlay shows. */
+export function drawnLayer(provenance, names) {
+  const drawn = provenance.method === "smoothgrad" ? provenance.estimator : provenance.method;
+  return names.includes(drawn) ? drawn : names[0];
+}

@@ -1,0 +1,127 @@
+"""The API and the object store as the viewer's server sees them."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+import urllib3
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+
+from heatdrop.viewer.signing import NotSignedIn, Signer
+
+_TIMEOUT = urllib3.Timeout(connect=5, read=60)
+
+
+class Refused(Exception):
+    """The request cannot be answered; carries a problem document (RFC 9457)."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.title, self.detail = status, title, detail
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API said."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+
+class Upstream:
+    """Speaks to the API, signed when there is a signer, and follows the short-lived links that it gives."""
+
+    def __init__(self, api_url: str, signer: Signer | None) -> None:
+        self._url, self._signer = api_url.rstrip("/"), signer
+        self._pool = urllib3.PoolManager(maxsize=16, timeout=_TIMEOUT, retries=False)
+
+    def call(self, method: str, path: str, query: str = "", body: bytes = b"") -> Answer:
+        """Ask the API and hand on what it says, good or bad; ``path`` is encoded already.
+
+        Raises:
+            Refused: it does not answer, or not in JSON.
+        """
+        url = f"{self._url}{path}"
+        if query:
+            # Signed is what RFC 3986 allows, which is less than what browsers send.
+            url += "?" + urlencode(parse_qsl(query, keep_blank_values=True), quote_via=quote, safe="")
+        headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body else {})
+        try:
+            if self._signer:
+                headers = self._signer.sign(method, url, headers, body)
+            # A redirect would take the signature elsewhere.
+            answer = self._pool.request(method, url, headers=headers, body=body or None, redirect=False)
+        except NotSignedIn as error:
+            raise Refused(401, "Not signed in", f"{_sentence(str(error))}.") from error
+        except HTTPError as error:
+            detail = f"{self._url} does not answer ({type(error).__name__}). Is it running, and is this machine online?"
+            raise Refused(502, "API unreachable", detail) from error
+        media_type = answer.headers.get("Content-Type", "")
+        if "json" not in media_type:
+            detail = f"{self._url} answered with status {answer.status} and no JSON. Is this the address of the API?"
+            raise Refused(502, "Not the API", detail)
+        return Answer(answer.status, media_type, answer.data)
+
+    def fetch(self, path: str, query: str = "") -> BaseHTTPResponse:
+        """Open what the link at ``path`` leads to; the caller releases it.
+
+        Raises:
+            Refused: the API gives no link, or the link leads nowhere.
+        """
+        link = self._document(self.call("GET", path, query))
+        try:
+            answer = self._pool.request("GET", link["url"], preload_content=False, redirect=True)
+        except HTTPError as error:
+            raise Refused(502, "Store unreachable", "The file's link does not answer. Try again.") from error
+        if answer.status != 200:
+            answer.drain_conn()
+            detail = f"The store answered with status {answer.status}. The file may have been deleted."
+            raise Refused(404 if answer.status == 404 else 502, "File not available", detail)
+        return answer
+
+    def upload(self, name: str, media_type: str, content: bytes) -> Answer:
+        """Ask the API where to put a file, and put it there; returns the API's answer.
+
+        Raises:
+            Refused: the store does not take it.
+        """
+        wanted = {"name": name, "size": len(content), "media_type": media_type}
+        answer = self.call("POST", "/uploads", body=json.dumps(wanted).encode())
+        place = self._document(answer)
+        fields = [*place["fields"].items(), ("file", (name, content, media_type))]
+        try:
+            stored = self._pool.request_encode_body("POST", place["url"], fields=fields)
+        except HTTPError as error:
+            raise Refused(502, "Store unreachable", "The file could not be sent. Try again.") from error
+        if stored.status >= 300:
+            detail = f"The store did not take the file (status {stored.status}). Drop it again."
+            raise Refused(502, "Upload refused", detail)
+        return answer
+
+    def _document(self, answer: Answer) -> dict[str, Any]:
+        """What a good answer holds.
+
+        Raises:
+            Refused: with what the API objects to.
+        """
+        try:
+            document = json.loads(answer.body)
+            if answer.status < 300:
+                return dict(document)
+            title, detail = document.get("title", "Refused"), document.get("detail", "The API gives no reason.")
+        except (ValueError, TypeError, AttributeError) as error:
+            raise Refused(502, "Not the API", f"{self._url} did not answer with a JSON object.") from error
+        raise Refused(answer.status, str(title), str(detail))
+
+
+def encoded(label: str) -> str:
+    """A class as a segment of a path: twice where API Gateway, which decodes once, would see more than a segment."""
+    once = quote(label, safe="")
+    return quote(once.replace(".", "%2E"), safe="") if label in (".", "..") or set(label) & set("/?#%") else once
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".")

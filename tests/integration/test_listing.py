@@ -1,0 +1,191 @@
+"""Lists of records: newest first, every image once, and no page costs more because the table holds more."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest import mock
+
+import boto3
+import pytest
+from botocore.client import BaseClient
+from tests.template.cloud_template import resources
+
+from heatdrop import listing
+from heatdrop.identity import image_id
+from heatdrop.listing import Filter, ListedImage, Listing
+from heatdrop.local.aws import LocalAws
+from heatdrop.records import SHARDS, Records
+from heatdrop.vocabulary import Drop, ModelName, Prediction, State
+
+OLD, NEW = ModelName(name="chest", version="1" * 12), ModelName(name="chest", version="2" * 12)
+BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@dataclass
+class Table:
+    """A table as the template describes it, holding images one minute apart, and the calls that were made to it."""
+
+    name: str
+    records: Records
+    listing: Listing
+    ids: list[str] = field(default_factory=list)
+
+    def add(self, key: str, label: str = "", score: float = 0.9, model: ModelName = NEW, failed: bool = False) -> str:
+        now = BEGIN + timedelta(minutes=len(self.ids))
+        drop = Drop(bucket="in", key=key, version_id=str(len(self.ids)))
+        name = image_id(drop)
+        with mock.patch("heatdrop.records.datetime") as clock:
+            clock.now.return_value = now
+            self.records.receive(name, drop)
+            if label:
+                self.records.classify(name, (Prediction(label=label, score=score),), model, {})
+            if failed:
+                self.records.fail(name, "no GPU")
+        self.ids.append(name)
+        return name
+
+    def all(self, wanted: Filter, limit: int = 7) -> list[ListedImage]:
+        """Every page, put together."""
+        images: list[ListedImage] = []
+        position = None
+        while True:
+            page = self.listing.page(wanted, limit, position)
+            assert len(page.images) <= limit
+            images += page.images
+            position = page.next_position
+            if position is None:
+                return images
+
+    def ids_of(self, **wanted: Any) -> list[str]:
+        return [image.image_id for image in self.all(Filter(**wanted))]
+
+
+@pytest.fixture(scope="module")
+def table(local_aws: LocalAws) -> Table:
+    properties = copy.deepcopy(resources("AWS::DynamoDB::Table")["ImagesTable"]["Properties"])
+    wanted = {name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")}
+    boto3.client("dynamodb").create_table(TableName="listed", BillingMode="PAY_PER_REQUEST", **wanted)
+    made = Table("listed", Records("listed"), Listing("listed"))
+    for number in range(40):
+        made.add(f"a/{number}.jpg", "NORMAL" if number % 2 else "VIRAL", number / 40, OLD if number < 10 else NEW)
+    for number in range(5):
+        made.add(f"b/{number}.jpg", "VIRAL", failed=True)
+    made.add("b/waits.jpg")
+    return made
+
+
+@contextmanager
+def counted() -> Iterator[list[dict[str, Any]]]:
+    """The answers of every call to DynamoDB, with the operation's name."""
+    answers: list[dict[str, Any]] = []
+    call = BaseClient._make_api_call
+
+    def count(self: BaseClient, operation_name: str, parameters: dict[str, Any]) -> Any:
+        answer = call(self, operation_name, parameters)
+        answers.append({"operation": operation_name, "looked_at": answer.get("ScannedCount", 0)})
+        return answer
+
+    with mock.patch.object(BaseClient, "_make_api_call", count):
+        yield answers
+
+
+def test_list_holds_every_image_once_and_newest_first(table: Table) -> None:
+    for limit in (1, 7, 45, 46, 47, 100):
+        assert [image.image_id for image in table.all(Filter(), limit)] == table.ids[::-1], limit
+
+
+def test_entry_says_what_a_notification_says(table: Table) -> None:
+    newest, failed, *_ = table.all(Filter())
+    assert newest.model_dump(exclude={"image_id"}) == {
+        "state": State.RECEIVED,
+        "key": "b/waits.jpg",
+        "created_at": BEGIN + timedelta(minutes=45),
+        "label": None,
+        "score": None,
+        "model": None,
+        "reason": None,
+    }
+    assert (failed.state, failed.reason, failed.label, failed.score) == (State.FAILED, "no GPU", "VIRAL", 0.9)
+    assert failed.model == NEW
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"state": "FAILED"}, range(40, 45)),
+        ({"state": "RECEIVED"}, [45]),
+        ({"state": "EXPLAINED"}, []),
+        ({"label": "VIRAL"}, [*range(0, 40, 2), *range(40, 45)]),
+        ({"label": "NORMAL"}, range(1, 40, 2)),
+        ({"label": "norma"}, []),
+        ({"label": "VIRAL", "state": "FAILED"}, range(40, 45)),
+        ({"label": "NORMAL", "state": "FAILED"}, []),
+        ({"label": "VIRAL", "state": "CLASSIFIED"}, range(0, 40, 2)),
+        ({"label": "NORMAL", "min_score": 0.75}, range(31, 40, 2)),
+        ({"min_score": 0.9}, range(36, 45)),
+        ({"model": OLD.version}, range(10)),
+        ({"model": "chest"}, range(45)),
+        ({"prefix": "b/"}, range(40, 46)),
+        ({"prefix": "a/1"}, [1, *range(10, 20)]),
+        ({"since": BEGIN + timedelta(minutes=3), "until": BEGIN + timedelta(minutes=6)}, [3, 4, 5]),
+        ({"since": BEGIN + timedelta(minutes=44)}, [44, 45]),
+        ({"until": BEGIN + timedelta(minutes=2), "label": "VIRAL"}, [0]),
+        ({"since": BEGIN + timedelta(days=1)}, []),
+        ({"until": BEGIN}, []),
+        ({"since": BEGIN + timedelta(minutes=9), "until": BEGIN + timedelta(minutes=6)}, []),
+    ],
+    ids=str,
+)
+def test_filter_leaves_what_was_asked_for(table: Table, wanted: dict[str, Any], expected: Any) -> None:
+    assert table.ids_of(**wanted) == [table.ids[number] for number in expected][::-1]
+
+
+def test_images_of_the_same_moment_are_each_listed_once(table: Table) -> None:
+    with mock.patch("heatdrop.records.datetime") as clock:
+        clock.now.return_value = BEGIN - timedelta(days=1)
+        drops = [Drop(bucket="in", key="same", version_id=f"s{number}") for number in range(20)]
+        for drop in drops:
+            table.records.receive(image_id(drop), drop)
+    found = [image.image_id for image in table.all(Filter(until=BEGIN), limit=3)]
+    assert sorted(found) == sorted(image_id(drop) for drop in drops)
+    assert len(found) == len(set(found))
+
+
+def test_page_costs_the_same_however_many_images_there_are(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing matches, so a page could read on and on; it ends instead, and the next one goes on behind it."""
+    monkeypatch.setattr(listing, "MOST_LOOKED_AT", 2 * SHARDS)
+    positions = [None]
+    while True:
+        with counted() as answers:
+            page = table.listing.page(Filter(prefix="nothing begins like this"), 10, positions[-1])
+        assert sum(answer["looked_at"] for answer in answers) <= 2 * SHARDS
+        assert len(answers) <= 2 * SHARDS
+        assert page.images == ()
+        if page.next_position is None:
+            break
+        positions.append(page.next_position)
+    assert len(positions) > 3
+    assert positions[1:] == sorted(positions[1:], reverse=True)
+
+
+def test_no_list_reads_the_table_itself(table: Table) -> None:
+    with counted() as answers:
+        table.all(Filter())
+        table.listing.models()
+    assert {answer["operation"] for answer in answers} == {"Query"}
+
+
+def test_models_are_known_once_newest_first(table: Table) -> None:
+    for day, model in enumerate((OLD, NEW, OLD)):
+        with mock.patch("heatdrop.records.datetime") as clock:
+            clock.now.return_value = BEGIN + timedelta(days=day)
+            table.records.know_model(model, ("NORMAL", "VIRAL"))
+    models = table.listing.models()
+    assert [model.version for model in models] == [NEW.version, OLD.version]
+    assert models[1].first_used_at == BEGIN
+    assert models[1].labels == ("NORMAL", "VIRAL")
+    assert len(table.ids_of()) >= len(table.ids)  # models are no images
+    assert all(len(name) == 32 for name in table.ids_of())

@@ -26,9 +26,8 @@ class OutputFolder:
             raise InvalidRequest(f"the output folder {root} cannot be made: {error.strerror}") from error
 
     def save_heatmap(self, file: str, image_id: str, label: str, contents: Iterable[tuple[str, bytes]]) -> HeatmapFiles:
-        """Write the overlay, figure and maps of one class of an image; returns their paths relative to ``root``."""
-        overlay, figure, maps = self.save(file, image_id, contents)
-        return HeatmapFiles(label=label, overlay=overlay, figure=figure, maps=maps)
+        """Write the overlay, figure, maps and DICOM (if any) of one class; returns their paths relative to ``root``."""
+        return HeatmapFiles.of(label, self.save(file, image_id, contents))
 
     def save(self, file: str, image_id: str, contents: Iterable[tuple[str, bytes]]) -> list[str]:
         """Write artefacts of an image, whatever folder their names are in; returns their paths relative to ``root``."""

@@ -1,5 +1,6 @@
 """One image and its model to heatmaps: pixels in, artefacts out. Knows no AWS."""
 
+import logging
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -7,14 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heatdrop import __version__, images, rendering
 from heatdrop.classifier import model_input
+from heatdrop.errors import RejectedImage
 from heatdrop.images import Limits
 from heatdrop.methods import method_of, recipe
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.packing import load_keras
 from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings, Prediction
+
+logger = logging.getLogger(__name__)
 
 PICTURE = "picture.png"
 
@@ -27,11 +32,12 @@ class Heatmap:
     overlay: tuple[str, bytes]
     figure: tuple[str, bytes]
     maps: tuple[str, bytes]
+    dicom: tuple[str, bytes] | None = None
 
     @property
     def files(self) -> tuple[tuple[str, bytes], ...]:
-        """Overlay, figure and maps, in this order."""
-        return self.overlay, self.figure, self.maps
+        """Overlay, figure, maps and, where there is one, DICOM, in this order."""
+        return self.overlay, self.figure, self.maps, *([self.dicom] if self.dicom else [])
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ class Explainer:
         picture = rendering.shown(self._decode(data, at_least=display_side, limits=self.limits).pixels)
         seen = images.resize(image.pixels, bundle.size)
         note = f"{DISCLAIMER} Trustworthiness of this model's maps: {bundle.certified}."
+        wants_dicom = self.settings.dicom and image.format == "DICOM"
         heatmaps = []
         for position, prediction in enumerate(best):
             raw = result.maps[drawn][0, position]
@@ -88,16 +95,33 @@ class Explainer:
             if drawn in result.standard_errors:
                 arrays["standard_error"] = result.standard_errors[drawn][0, position]
             provenance = self._provenance(prediction, result.warnings[0])
+            overlaid = rendering.overlaid(picture, raw)
+            capture = self._capture(data, overlaid, prediction) if wants_dicom else None
             heatmaps.append(
                 Heatmap(
                     prediction.label,
-                    (f"{name}.overlay.png", rendering.overlay(picture, raw)),
+                    (f"{name}.overlay.png", rendering.picture(overlaid)),
                     (f"{name}.figure.png", rendering.figure(seen, raw, prediction.label, prediction.score, note)),
                     (f"{name}.maps.npz", rendering.maps_file(arrays, provenance)),
+                    (f"{name}.overlay.dcm", capture) if capture else None,
                 )
             )
         timings = {"explain": _ms(started, explained), "render": _ms(explained, time.perf_counter())}
         return Explanation((PICTURE, rendering.picture(picture)), tuple(heatmaps), result.warnings[0], timings)
+
+    def _capture(self, data: bytes, overlaid: NDArray[np.uint8], prediction: Prediction) -> bytes | None:
+        """The overlay of one class for a PACS; None where the image says of its patient what cannot be read."""
+        # pydicom is loaded for DICOM alone.
+        from heatdrop.images.secondary_capture import secondary_capture
+
+        how = ", ".join(f"{name} {value}" for name, value in recipe(self.settings).items() if name != "units")
+        model = self.bundle.model
+        made_by = f"Probability {prediction.score:.4f} by model {model.name} {model.version}; {how}."
+        try:
+            return secondary_capture(data, overlaid, prediction.label, made_by)
+        except RejectedImage as error:
+            logger.warning("the overlay is not written as DICOM: %s", error)
+            return None
 
     def _provenance(self, prediction: Prediction, warnings: tuple[str, ...]) -> dict[str, Any]:
         """Everything needed to make this map again, and nothing that changes from run to run."""

@@ -44,6 +44,6 @@ def recipe(settings: ExplanationSettings) -> dict[str, Any]:
     return {
         "score": "logit",
         "sampling": "stratified",
-        **settings.model_dump(exclude={"top"}),
+        **settings.model_dump(exclude={"top", "dicom"}),
         "units": "score per unit of preprocessed input, squared for squared and variance; maximum over channels",
     }

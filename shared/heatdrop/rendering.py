@@ -52,7 +52,12 @@ def picture(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def overlay(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> bytes:
-    """A PNG of the image (H, W, 3) with the map (h, w) over it in ``jet``, the more opaque the stronger the map is.
+    """A PNG of what ``overlaid`` gives."""
+    return picture(overlaid(pixels, raw))
+
+
+def overlaid(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The image (H, W, 3) with the map (h, w) over it in ``jet``, the more opaque the stronger the map is.
 
     The map is clipped at its 99.5th percentile, so that a few pixels do not hide the rest. A map with no signal
     leaves the image as it is.
@@ -63,7 +68,7 @@ def overlay(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> bytes:
     colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_JET)
     opacity = (_OPACITY * strength)[..., None]
     blended = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) * (1 - opacity) + colours * opacity
-    return _png(blended.round().astype(np.uint8))
+    return np.asarray(cv2.cvtColor(blended.round().astype(np.uint8), cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def figure(

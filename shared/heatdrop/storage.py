@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _GONE = {"NoSuchKey", "NoSuchVersion", "404"}
-_MEDIA_TYPES = {".png": "image/png", ".npz": "application/octet-stream"}
+_MEDIA_TYPES = {".png": "image/png", ".npz": "application/octet-stream", ".dcm": "application/dicom"}
 
 
 class ManifestEntry(Words):

@@ -1,7 +1,8 @@
 """The words every part shares, and nothing heavy: the states of an image, a prediction, how it is explained."""
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -64,6 +65,18 @@ class HeatmapFiles(Words):
     overlay: str
     figure: str
     maps: str
+    dicom: str | None = None
+    """The overlay as a DICOM Secondary Capture; None where that was not asked for or the image is none."""
+
+    @classmethod
+    def of(cls, label: str, paths: Sequence[str]) -> Self:
+        """The artefacts of a class in the order of ``paths``."""
+        return cls(label=label, **dict(zip(("overlay", "figure", "maps", "dicom"), paths, strict=False)))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Overlay, figure, maps and, where there is one, DICOM, in this order."""
+        return self.overlay, self.figure, self.maps, *([self.dicom] if self.dicom else [])
 
 
 class ExplanationSettings(Words):
@@ -78,6 +91,8 @@ class ExplanationSettings(Words):
     noise_level: Annotated[float, Field(gt=0, le=1)] = 0.20
     estimator: Estimator = "mean_abs"
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    dicom: bool = False
+    """Whether each overlay is also written as DICOM, for an image that is DICOM itself."""
 
     @property
     def drawn(self) -> Estimator | ActivationMethod:

@@ -120,7 +120,8 @@ def test_explain_writes_what_it_names(heatdrop: Heatdrop, tiny_bundle: Bundle, f
     assert done.code == 0
     assert [answer["state"] for answer in done.answers] == ["EXPLAINED", "REJECTED", "EXPLAINED"]
     assert (out / "results.jsonl").read_text(encoding="utf-8") == done.out
-    named = {heatmap[kind] for answer in done.answers for heatmap in answer["heatmaps"] for kind in list(heatmap)[1:]}
+    kinds = ("overlay", "figure", "maps")
+    named = {heatmap[kind] for answer in done.answers for heatmap in answer["heatmaps"] for kind in kinds}
     assert len(named) == 6
     for path in named:
         assert (out / path).stat().st_size > 100

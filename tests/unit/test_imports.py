@@ -48,6 +48,7 @@ ENVIRONMENT = {
     "SAMPLES": "20",
     "NOISE_LEVEL": "0.2",
     "ESTIMATOR": "mean_abs",
+    "DICOM": "false",
     "METHOD": "smoothgrad",
     "MAX_BYTES": "1000",
     "MAX_PIXELS": "1000",

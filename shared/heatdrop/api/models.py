@@ -22,7 +22,7 @@ from heatdrop.vocabulary import (
 
 IMAGE_ID = r"^[0-9a-f]{32}$"
 
-Artefact = Literal["overlay", "figure", "maps"]
+Artefact = Literal["overlay", "figure", "maps", "dicom"]
 
 MediaType = Literal["image/jpeg", "image/png", "image/bmp", "image/tiff", "image/webp", "application/dicom"]
 

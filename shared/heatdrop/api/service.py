@@ -30,6 +30,7 @@ class ApiSettings(Destinations):
     samples: int
     noise_level: float
     estimator: Estimator
+    dicom: bool
     max_bytes: Annotated[int, Field(gt=0)]
 
 
@@ -48,6 +49,7 @@ class Service:
             samples=settings.samples,
             noise_level=settings.noise_level,
             estimator=settings.estimator,
+            dicom=settings.dicom,
         )
         jobs = JobQueue(settings.job_queue, settings.job_definition)
         self.explanations = Explanations(self._records, Storage(settings.results_bucket), jobs, defaults)
@@ -95,7 +97,7 @@ class Service:
         ``spellings`` are what the class may be called, the first that is explained counts.
 
         Raises:
-            NotFound: no such image, explanation or class.
+            NotFound: no such image, explanation, class or artefact.
             NotNow: it is not explained yet, or never will be.
         """
         record = self.record(image_id)
@@ -109,7 +111,10 @@ class Service:
         found = {heatmap.label: heatmap for heatmap in explained.heatmaps}
         for label in spellings:
             if label in found:
-                return self._links.to_result(getattr(found[label], artefact))
+                key: str | None = getattr(found[label], artefact)
+                if key is None:
+                    raise NotFound("this heatmap is not kept as DICOM: the image is none, or it was not asked for")
+                return self._links.to_result(key)
         raise NotFound(f"class {spellings[0]!r} is not explained; {', '.join(found)} are")
 
     def upload(self, request: UploadRequest) -> UploadLink:

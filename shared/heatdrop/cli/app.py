@@ -36,6 +36,7 @@ NoiseLevel = Annotated[
     float, typer.Option(min=1e-6, max=1.0, help="Standard deviation of the noise as a share of the value range.")
 ]
 EstimatorName = Annotated[Estimator, typer.Option(help="Which statistic of the noisy gradients is drawn.")]
+Dicom = Annotated[bool, typer.Option("--dicom", help="Also write the overlays of DICOM images as DICOM, for a PACS.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
 
 
@@ -51,6 +52,7 @@ def run(
     samples: Samples = 20,
     noise_level: NoiseLevel = 0.20,
     estimator: EstimatorName = "mean_abs",
+    dicom: Dicom = False,
     demo: Annotated[bool, typer.Option("--demo", help="Use the radiographs of the pydicom-data package.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -62,7 +64,7 @@ def run(
         raise InvalidRequest("name files, folders or patterns, or use --demo")
     files = find_files(paths or [])
     settings = ExplanationSettings(
-        method=method, top=top, samples=samples, noise_level=noise_level, estimator=estimator
+        method=method, top=top, samples=samples, noise_level=noise_level, estimator=estimator, dicom=dicom
     )
     ready = bundles.chosen(bundle)
     # moto takes seconds to import: what is wrong with a command is said before.
@@ -99,6 +101,7 @@ def explain(
     samples: Samples = 20,
     noise_level: NoiseLevel = 0.20,
     estimator: EstimatorName = "mean_abs",
+    dicom: Dicom = False,
     as_json: Json = False,
 ) -> None:
     """Predict the classes of images and draw why, in this process and without any cloud.
@@ -107,7 +110,7 @@ def explain(
     """
     files = find_files(paths)
     settings = ExplanationSettings(
-        method=method, top=top, samples=samples, noise_level=noise_level, estimator=estimator
+        method=method, top=top, samples=samples, noise_level=noise_level, estimator=estimator, dicom=dicom
     )
     output = OutputFolder(out)
     ready = bundles.chosen(bundle)

@@ -75,7 +75,7 @@ def decode_dicom(data: bytes, *, max_bytes: int, max_pixels: int) -> NDArray[np.
         UnsupportedImage: it holds no picture, several, or one in an encoding that is not read.
         DamagedImage: anything in it is wrong.
     """
-    with _typed_errors():
+    with typed_errors():
         _check_inflation(data, max_bytes)
         dataset = _read(data)
         _check_kind(dataset)
@@ -84,7 +84,7 @@ def decode_dicom(data: bytes, *, max_bytes: int, max_pixels: int) -> NDArray[np.
 
 
 @contextmanager
-def _typed_errors() -> Iterator[None]:
+def typed_errors() -> Iterator[None]:
     """Turn whatever pydicom and its decoders raise into DamagedImage, and keep their warnings to ourselves."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

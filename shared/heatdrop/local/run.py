@@ -72,6 +72,7 @@ def parameters_of(bundle: Bundle, settings: ExplanationSettings) -> dict[str, st
         "Samples": str(settings.samples),
         "NoiseLevel": f"{settings.noise_level:.6f}",
         "Estimator": settings.estimator,
+        "Dicom": str(settings.dicom).lower(),
         # A person is waiting, and everything is dropped at once.
         "BatchingWindowSeconds": "1",
         # The job definition without a GPU: this machine need not have one.
@@ -135,7 +136,7 @@ def _fetch(
             shown(file),
             name,
             heatmap.label,
-            [(key, storage.get_artefact(key)) for key in (heatmap.overlay, heatmap.figure, heatmap.maps)],
+            [(key, storage.get_artefact(key)) for key in heatmap.paths],
         )
         for heatmap in record.heatmaps
     )

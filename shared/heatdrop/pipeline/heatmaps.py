@@ -156,8 +156,7 @@ class HeatmapJob:
 
         picture, heatmaps = put(explanation.picture), []
         for heatmap in explanation.heatmaps:
-            keys = [put(artefact) for artefact in heatmap.files]
-            heatmaps.append(HeatmapFiles(label=heatmap.label, overlay=keys[0], figure=keys[1], maps=keys[2]))
+            heatmaps.append(HeatmapFiles.of(heatmap.label, [put(artefact) for artefact in heatmap.files]))
         timings = explanation.timings_ms | {"store": round((time.perf_counter() - started) * 1000, 1)}
         logger.info("explained", image_id=record.image_id, timings_ms=timings)
         if requested:

@@ -42,6 +42,7 @@ class InferenceSettings(Destinations):
     samples: int
     noise_level: float
     estimator: Estimator
+    dicom: bool
     max_bytes: Annotated[int, Field(gt=0)]
     max_pixels: Annotated[int, Field(gt=0)]
 
@@ -58,6 +59,7 @@ class Ingest:
             samples=settings.samples,
             noise_level=settings.noise_level,
             estimator=settings.estimator,
+            dicom=settings.dicom,
         )
         self._decoder = GuardedDecoder()
         # It starts while the model is loaded.

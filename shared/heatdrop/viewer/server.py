@@ -55,8 +55,8 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
-_FILES = {"picture": "png", "overlay": "png", "figure": "png", "maps": "npz"}
-_MEDIA_TYPES = {"png": "image/png", "npz": "application/octet-stream"}
+_FILES = {"picture": "png", "overlay": "png", "figure": "png", "maps": "npz", "dicom": "dcm"}
+_MEDIA_TYPES = {"png": "image/png", "npz": "application/octet-stream", "dcm": "application/dicom"}
 
 _ROUTES = Map(
     [
@@ -147,7 +147,7 @@ class Viewer:
         response.call_on_close(found.release_conn)
         if "Content-Length" in found.headers:
             response.headers["Content-Length"] = found.headers["Content-Length"]
-        if "download" in request.args or kind == "npz":
+        if "download" in request.args or kind != "png":
             name = f"{image_id[:12]}-{artefact}.{kind}"
             response.headers.set("Content-Disposition", "attachment", filename=name)
         return response

@@ -98,7 +98,7 @@ function inWords(value) {
 }
 
 /** The files of one class, and what is on the screen. */
-export function downloadsPanel(image, label, query, snapshot) {
+export function downloadsPanel(image, { label, dicom }, query, snapshot) {
   const link = (artefact, title) =>
     el("a", { class: "button", download: true, href: fileUrl(image.image_id, artefact, label, { ...query, download: 1 }) }, icon("down"), title);
   return el(
@@ -111,6 +111,7 @@ export function downloadsPanel(image, label, query, snapshot) {
       link("overlay", "Overlay"),
       link("figure", "Figure"),
       link("maps", "Raw maps"),
+      dicom && link("dicom", "DICOM"),
       image.picture && el("a", { class: "button", download: true, href: fileUrl(image.image_id, "picture", null, { ...query, download: 1 }) }, icon("down"), "Picture"),
       el("button", { class: "button", type: "button", onclick: snapshot }, icon("down"), "This view"),
     ),

@@ -21,8 +21,14 @@ export class UnreadableMaps extends Error {}
 /** All arrays of an .npz: a Map of name to {shape, data}; text becomes {shape, text}. */
 export async function readNpz(buffer) {
   const arrays = new Map();
-  for (const entry of entriesOf(new DataView(buffer))) {
-    arrays.set(entry.name.replace(/\.npy$/, ""), readNpy(await contentOf(buffer, entry)));
+  try {
+    for (const entry of entriesOf(new DataView(buffer))) {
+      arrays.set(entry.name.replace(/\.npy$/, ""), readNpy(await contentOf(buffer, entry)));
+    }
+  } catch (problem) {
+    // A length or place that is wrong leads out of the file.
+    if (problem instanceof RangeError) throw new UnreadableMaps("The maps file is damaged.");
+    throw problem;
   }
   return arrays;
 }
@@ -60,9 +66,9 @@ async function contentOf(buffer, { name, method, packed, size, offset }) {
   if (view.getUint32(offset, true) !== LOCAL) throw new UnreadableMaps("The maps file is damaged.");
   const start = offset + 30 + view.getUint16(offset + 26, true) + view.getUint16(offset + 28, true);
   const bytes = new Uint8Array(buffer, start, packed);
-  if (method !== STORED && method !== DEFLATED) throw new UnreadableMaps(`${name} is packed in an unknown way.`);
+  if (method !== STORED && method !== DEFLATED) throw new UnreadableMaps(`The maps file holds ${name} packed in an unknown way.`);
   const content = method === STORED ? bytes.slice() : await inflated(bytes);
-  if (content.byteLength !== size) throw new UnreadableMaps(`${name} is cut short.`);
+  if (content.byteLength !== size) throw new UnreadableMaps(`The maps file is cut short in ${name}.`);
   return content;
 }
 

@@ -170,7 +170,7 @@ export class Workbench {
     const parts = [
       warningsPanel(this.provenance.warnings),
       trustPanel(this.provenance, this.model, errors ? relativeError(values, errors) : null),
-      downloadsPanel(this.image, this.label, this.query, () => this.#save()),
+      downloadsPanel(this.image, this.heatmaps.find(({ label }) => label === this.label), this.query, () => this.#save()),
       provenancePanel(this.image, this.provenance),
     ];
     this.facts.replaceChildren(...parts.filter(Boolean));

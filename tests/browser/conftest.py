@@ -163,6 +163,12 @@ class Page:
         """The element, once it is there and seen."""
         return self.until(lambda: next((e for e in self.all(selector) if e.is_displayed()), None), selector)
 
+    def click(self, selector: str, place: int = 0) -> None:
+        """Scroll to one of the elements and click it."""
+        element = self.until(lambda: self.all(selector)[place], f"{selector} {place}")
+        self.js("arguments[0].scrollIntoView({ block: 'center' })", element)
+        element.click()
+
     def text(self, selector: str) -> str:
         return self.one(selector).text
 

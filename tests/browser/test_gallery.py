@@ -154,10 +154,10 @@ def test_labels_and_keys_full_of_markup_are_shown_as_text_and_run_nothing(
     page.all(".card")[0].click()
     page.says(".score-label", HOSTILE[0])
     for place in range(3):
-        page.all(".score input")[place].click()
+        page.click(".score input", place)
         label = hostile.predictions[place].label
         page.until(lambda: label in page.one(".stage-canvas").get_attribute("aria-label"), "the class to change")  # noqa: B023
-    page.one("summary").click()
+    page.click("summary")
     assert key in page.text(".facts")
     page.shoot("markup-as-text", whole=True)
     assert page.browser.title.startswith("script>")

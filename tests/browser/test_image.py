@@ -43,13 +43,13 @@ def test_the_canvas_shows_what_the_overlay_does(page: Page, shown: str, chest: K
     assert viridis.shape == picture.shape
     page.set("[name=colours]", "jet")
     for place in range(3):
-        page.all(".score input")[place].click()
+        page.click(".score input", place)
         label = chest.predictions[place].label
         page.until(lambda: label in page.one(".stage-canvas").get_attribute("aria-label"), "the class")  # noqa: B023
         overlay = as_pixels(chest.explanation.heatmaps[place].overlay[1])
         # The two libraries' jets and roundings differ a little.
         assert apart(page.pixels(), overlay) < 1.0 < apart(overlay, picture)
-    page.one("[name=shown]").click()
+    page.click("[name=shown]")
     assert np.array_equal(page.pixels(), picture)
 
 
@@ -173,7 +173,7 @@ def test_arrows_go_to_the_images_before_and_after(page: Page, api: FakeApi, ches
 def test_provenance_certificate_and_warnings_are_told(page: Page, shown: str, chest: Known) -> None:
     page.says(".checks", "Repeatability: failed")
     page.says(".notice-warn", "near the border")
-    page.one("summary").click()
+    page.click("summary")
     facts = page.text("details[open]")
     for expected in (shown, "ward-3/chest.dcm", "stratified", "mean_abs", chest.model.version, "Predict"):
         assert expected in facts
@@ -201,10 +201,10 @@ def test_another_explanation_is_asked_for_followed_and_seen(
     page: Page, api: FakeApi, shown: str, by_cam: Known
 ) -> None:
     first = page.pixels()
-    page.all("summary")[1].click()
+    page.click("summary", 1)
     page.set("[name=method]", "layercam")
     assert not page.one("[name=samples]").is_enabled()
-    page.one(".again [type=submit]").click()
+    page.click(".again [type=submit]")
     page.says(".again", "Asked for")
     assert api.wishes == [{"classes": [p.label for p in by_cam.predictions], "method": "layercam"}]
     page.says(".explanation", "LayerCAM")
@@ -212,12 +212,12 @@ def test_another_explanation_is_asked_for_followed_and_seen(
     page.shoot("again-waiting", whole=True)
     api.finish_explanation(shown, by_cam.explanation)
     page.until(lambda: page.all("[name=explanation]")[1].is_enabled(), "the explanation")
-    page.all("[name=explanation]")[1].click()
+    page.click("[name=explanation]", 1)
     page.until(lambda: page.all(".choices :checked")[0].get_attribute("value") == "layercam", "its maps")
     assert len(page.all(".choices input")) == 1
     assert apart(page.pixels(), first) > 1
     page.shoot("again-layercam")
-    page.all("[name=explanation]")[0].click()
+    page.click("[name=explanation]", 0)
     page.until(lambda: len(page.all(".choices input")) == 5, "the first again")
     assert apart(page.pixels(), first) == 0
 
@@ -256,9 +256,9 @@ def test_maps_that_were_deleted_are_said_to_be_and_other_classes_still_shown(
     page: Page, api: FakeApi, shown: str, chest: Known
 ) -> None:
     del api.files[api.images[shown]["heatmaps"][1]["maps"]]
-    page.all(".score input")[1].click()
+    page.click(".score input", 1)
     page.says(".notice-bad", "deleted")
-    page.all(".score input")[2].click()
+    page.click(".score input", 2)
     page.until(lambda: not page.all(".notice-bad"), "the notice to go")
     assert chest.predictions[2].label in page.one(".stage-canvas").get_attribute("aria-label")
 

@@ -38,6 +38,12 @@ export class Detail {
     document.title = "Heatdrop";
   }
 
+  /** The images before and after it may only now be known. */
+  showNeighbours() {
+    const steps = this.section.querySelector(".detail-steps");
+    if (steps && this.image) steps.replaceWith(this.#steps(this.image.image_id));
+  }
+
   /** Look again and again, until there is nothing left to wait for. */
   follow() {
     const { signal } = this.showing;
@@ -75,17 +81,24 @@ export class Detail {
   }
 
   #head(id, image) {
-    const { before, after } = this.neighbours(id);
-    const step = (to, name, title) =>
-      el("a", { class: "button button-icon", href: to && `#/images/${to}`, "aria-label": title, title, "aria-disabled": to ? null : "true" }, icon(name));
     return el(
       "header",
       { class: "detail-head" },
       el("a", { class: "button button-icon", href: "#/images", "data-back": true, "aria-label": "Back to the images", title: "Back (Esc)" }, icon("back")),
       el("h1", { tabindex: "-1", dir: "auto", title: image?.drop.key }, image ? fileName(image.drop.key) : "Image"),
       image && badge(image.state),
-      el("nav", { class: "detail-steps", "aria-label": "Other images" }, step(before, "left", "Newer image"), step(after, "right", "Older image")),
+      this.#steps(id),
     );
+  }
+
+  #steps(id) {
+    const { before, after } = this.neighbours(id);
+    const step = (to, name, title) => {
+      const attributes = { class: "button button-icon", "aria-label": title, title };
+      return el("a", { ...attributes, href: to && `#/images/${to}`, "aria-disabled": to ? null : "true" }, icon(name));
+    };
+    const steps = [step(before, "left", "Newer image"), step(after, "right", "Older image")];
+    return el("nav", { class: "detail-steps", "aria-label": "Other images" }, steps);
   }
 }
 

@@ -11,8 +11,8 @@ const PAGE = 24;
 const EMPTY_PAGES = 20;
 
 export class Gallery {
-  constructor({ grid, status, more, onClear }) {
-    Object.assign(this, { grid, status, more, onClear });
+  constructor({ grid, status, more, onClear, onPage }) {
+    Object.assign(this, { grid, status, more, onClear, onPage });
     this.cards = new Map();
     this.filters = {};
     this.nextPage = null;
@@ -20,9 +20,8 @@ export class Gallery {
     grid.addEventListener("keydown", (event) => this.#move(event));
     grid.addEventListener("focusin", (event) => this.#makeReachable(event.target.closest(".card")));
     more.addEventListener("click", () => this.#loadMore(true));
-    new IntersectionObserver((seen) => seen[0].isIntersecting && this.#loadMore(false), {
-      rootMargin: "400px",
-    }).observe(more);
+    const nearby = ([seen]) => seen.isIntersecting && this.#loadMore(false);
+    this.observer = new IntersectionObserver(nearby, { rootMargin: "400px" });
   }
 
   /** Show what fits `filters`, from the newest on. */
@@ -101,6 +100,10 @@ export class Gallery {
       if (!this.nextPage || this.cards.size - already >= PAGE / 2) break;
     }
     this.more.hidden = !this.nextPage;
+    // Observed anew: after a short page the button may still be near, which alone would be no news.
+    this.observer.unobserve(this.more);
+    this.observer.observe(this.more);
+    this.onPage();
     this.status.replaceChildren();
     this.#sayHowMany();
   }

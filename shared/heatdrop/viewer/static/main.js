@@ -19,6 +19,7 @@ const gallery = new Gallery({
   status: byId("gallery-status"),
   more: byId("more"),
   onClear: () => go(addressOf({})),
+  onPage: () => detail.showNeighbours(),
 });
 const detail = new Detail({
   section: views.image,

@@ -26,12 +26,16 @@ from heatdrop.text import printable
 from heatdrop.vocabulary import DISCLAIMER
 
 # Type 2 of the Patient and General Study modules: there, if empty.
-_REQUIRED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
-_REQUIRED += ("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber")
+_REQUIRED = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber"),
+)
 # What else tells whose image it is, how it lies, and what was done to its pixels before.
-_KEPT = ("IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "StudyDescription", "BodyPartExamined")
-_KEPT += ("Laterality", "PatientOrientation", "BurnedInAnnotation", "LossyImageCompression")
-_KEPT += ("LossyImageCompressionRatio", "LossyImageCompressionMethod", "ContentDate", "ContentTime")
+_KEPT = (
+    *("IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "StudyDescription", "BodyPartExamined"),
+    *("Laterality", "PatientOrientation", "BurnedInAnnotation", "ContentDate", "ContentTime"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+)
 
 _LONG_STRING, _SHORT_TEXT = 64, 1024
 

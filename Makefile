@@ -6,13 +6,14 @@ UV_VERSION := 0.13.9
 BUNDLE := build/bundles/chest-xray/bundle.json
 OUT ?= out
 
-.PHONY: setup run test test-browser test-containers lint unit documents lock clean
+.PHONY: setup run test test-browser test-containers test-faults lint unit documents lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    explain the demo radiographs, the whole way, into $(OUT)/"
 	@echo "make test   lint, types, template and all tests"
 	@echo "make test-containers  build the containers and run them, with the SAM CLI and a Docker engine"
+	@echo "make test-faults  1,000 random schedules of faults and 10,000 damaged images (SEED, SCHEDULES, FILES)"
 	@echo "make test-browser  drive the viewer in a headless Chromium, with screenshots in out/browser/"
 	@echo "make setup  only install what they need"
 
@@ -54,6 +55,14 @@ lint: $(VENV)/ready $(TOOLS)/checkov/ready $(TOOLS)/sam/ready
 # Needs a Docker engine. HEATMAPS_BASE_IMAGE replaces the public base image of the heatmap container.
 test-containers: setup $(TOOLS)/sam/ready
 	$(BIN)/pytest -m containers tests/containers
+
+# Random each time; SEED=... repeats a run.
+SEED ?= $(shell date +%s)
+SCHEDULES ?= 1000
+FILES ?= 10000
+test-faults: setup
+	@echo "SEED=$(SEED) SCHEDULES=$(SCHEDULES) FILES=$(FILES)"
+	SEED=$(SEED) SCHEDULES=$(SCHEDULES) FILES=$(FILES) $(BIN)/pytest -rP --hypothesis-seed=$(SEED) tests/faults tests/poison
 
 # Chromium and its driver are Debian's; selenium brings none along.
 test-browser: setup

@@ -154,7 +154,8 @@ def _plan(wanted: Filter) -> tuple[str, str | None, list[ConditionBase]]:
     if label is not None and (index != BY_LABEL or len(label) > LONGEST_KEY):
         conditions.append(Attr("label").eq(label))
     if wanted.min_score is not None:
-        conditions.append(Attr("score").gte(Decimal(repr(wanted.min_score))))
+        # DynamoDB knows no number as small as a float can be; scores differ by more than this.
+        conditions.append(Attr("score").gte(Decimal(f"{wanted.min_score:.18f}")))
     if wanted.model is not None:
         conditions.append(Attr("model.version").eq(wanted.model) | Attr("model.name").eq(wanted.model))
     if wanted.prefix:

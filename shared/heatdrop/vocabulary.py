@@ -88,7 +88,7 @@ class ExplanationSettings(Words):
     method: Method = "smoothgrad"
     top: Annotated[int, Field(ge=1, le=20)] = 3
     samples: Annotated[int, Field(ge=0, le=1000)] = 20
-    noise_level: Annotated[float, Field(gt=0, le=1)] = 0.20
+    noise_level: Annotated[float, Field(ge=1e-6, le=1)] = 0.20
     estimator: Estimator = "mean_abs"
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
     dicom: bool = False

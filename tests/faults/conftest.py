@@ -2,9 +2,12 @@
 
 import io
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
 
 import boto3
 import numpy as np
@@ -43,20 +46,28 @@ def contents() -> list[bytes]:
     return [jpeg.getvalue(), png.getvalue(), b"not an image", jpeg.getvalue()[:700]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world(bundles: list[Bundle]) -> Iterator[World]:
-    """The cloud that every schedule runs in."""
-    os.environ["POWERTOOLS_LOG_LEVEL"] = "CRITICAL"
+    """The cloud that every schedule runs in; gone before other tests deploy theirs, which is in this process too."""
     jobs: list[Job] = []
-    with LocalAws(jobs.append):
+    with quiet_logs(), LocalAws(jobs.append):
         parameters = {"BundleUri": str(bundles[0].folder), "Samples": "1", "Top": "2", "UseGpu": "false"}
         deployment = deploy(TEMPLATE, parameters)
         assert boto3.client("batch").describe_job_queues()["jobQueues"]
         yield World(deployment, jobs, bundles)
-    del os.environ["POWERTOOLS_LOG_LEVEL"]
 
 
-@pytest.fixture(scope="session")
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Faults are what is tried here, thousands of them: nothing is logged of them."""
+    logger = logging.getLogger("heatdrop")
+    before = logger.level
+    with mock.patch.dict(os.environ, {"POWERTOOLS_LOG_LEVEL": "CRITICAL"}):
+        yield
+    logger.setLevel(before)
+
+
+@pytest.fixture(scope="module")
 def expected(world: World, contents: list[bytes]) -> Expected:
     """The undisturbed run of every image by every model."""
     found: Expected = {}

@@ -175,6 +175,8 @@ def test_what_is_not_there_is_404_and_what_is_not_there_yet_is_409(cloud: Cloud,
         ({"min_score": 1.1}, "query.min_score"),
         ({"min_score": "nan"}, "query.min_score"),
         ({"since": "yesterday"}, "query.since"),
+        ({"until": "0.5"}, "query.until"),
+        ({"until": "-5"}, "query.until"),
         ({"since": "2026-11-24T00:00:00"}, "query.since"),
     ],
 )

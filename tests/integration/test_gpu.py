@@ -22,7 +22,7 @@ def no_gpus() -> object:
         yield devices
 
 
-def test_job_without_its_gpu_ends_before_it_touches_an_image(cloud: Cloud, chest: bytes) -> None:
+def test_job_without_its_gpu_fails_its_images_and_says_what_to_do(cloud: Cloud, chest: bytes) -> None:
     drop = cloud.put(chest)
     cloud.infer(drop)
     with (
@@ -30,7 +30,9 @@ def test_job_without_its_gpu_ends_before_it_touches_an_image(cloud: Cloud, chest
         pytest.raises(GpuMissing, match="UseGpu=false"),
     ):
         cloud.heatmap_job().run(cloud.manifest(drop)[0])
-    assert cloud.record(drop).state is State.CLASSIFIED
+    record = cloud.record(drop)
+    assert record.state is State.FAILED
+    assert "UseGpu=false" in record.reason
 
 
 def test_job_that_was_promised_none_runs_on_the_cpu() -> None:

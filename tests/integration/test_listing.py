@@ -126,6 +126,7 @@ def test_entry_says_what_a_notification_says(table: Table) -> None:
         ({"label": "VIRAL", "state": "CLASSIFIED"}, range(0, 40, 2)),
         ({"label": "NORMAL", "min_score": 0.75}, range(31, 40, 2)),
         ({"min_score": 0.9}, range(36, 45)),
+        ({"min_score": 5e-324}, range(45)),
         ({"model": OLD.version}, range(10)),
         ({"model": "chest"}, range(45)),
         ({"prefix": "b/"}, range(40, 46)),

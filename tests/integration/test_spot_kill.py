@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import boto3
@@ -15,7 +16,9 @@ from heatdrop.jobs import COME_AGAIN
 from heatdrop.local.aws import LocalAws
 from heatdrop.vocabulary import Drop, State
 
-PATIENCE = 240
+PATIENCE = 600
+SAMPLES = 150
+"""An image takes a second or so: long enough to be killed at."""
 
 pytestmark = pytest.mark.slow
 
@@ -28,17 +31,39 @@ def classified(cloud: Cloud, chest: bytes) -> list[Drop]:
     return drops
 
 
-def start(cloud: Cloud, local_aws: LocalAws, drops: list[Drop], log: Path) -> subprocess.Popen[bytes]:
-    """The job's own command in its own folder, with its deployed environment."""
+Start = Callable[[list[Drop]], subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start(cloud: Cloud, local_aws: LocalAws, log: Path) -> Iterator[Start]:
+    """Run the job's own command in its own folder, with its deployed environment."""
     (code,) = cloud.deployment.job_code.values()
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "job.py", "--manifest", cloud.manifest(drops[0])[0]],
-            cwd=code,
-            env=local_aws.child_environment() | cloud.job_environment,
-            stdout=output,
-            stderr=output,
-        )
+    started = []
+
+    def start_job(drops: list[Drop]) -> subprocess.Popen[bytes]:
+        _, manifest = cloud.manifest(drops[0])
+        longer = manifest.settings.model_copy(update={"samples": SAMPLES})
+        key = cloud.storage.put_manifest(manifest.model_copy(update={"settings": longer}))
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "job.py", "--manifest", key],
+                cwd=code,
+                env=local_aws.child_environment() | cloud.job_environment,
+                stdout=output,
+                stderr=output,
+            )
+        started.append(process)
+        return process
+
+    yield start_job
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "job.log"
 
 
 def states(cloud: Cloud, drops: list[Drop]) -> list[State]:
@@ -50,7 +75,7 @@ def wait_for_first_result(cloud: Cloud, drops: list[Drop], process: subprocess.P
     while State.EXPLAINED not in states(cloud, drops):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.005)
+        time.sleep(0.05)
 
 
 def stored(cloud: Cloud, drops: list[Drop]) -> dict[str, tuple[bytes, str]]:
@@ -65,10 +90,9 @@ def stored(cloud: Cloud, drops: list[Drop]) -> dict[str, tuple[bytes, str]]:
 
 @pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL])
 def test_retry_of_a_killed_job_renders_only_what_is_missing(
-    cloud: Cloud, local_aws: LocalAws, classified: list[Drop], tmp_path: Path, kill: signal.Signals
+    cloud: Cloud, classified: list[Drop], start: Start, log: Path, kill: signal.Signals
 ) -> None:
-    log = tmp_path / "job.log"
-    process = start(cloud, local_aws, classified, log)
+    process = start(classified)
     wait_for_first_result(cloud, classified, process, log)
     process.send_signal(kill)
     code = process.wait(PATIENCE)
@@ -79,7 +103,7 @@ def test_retry_of_a_killed_job_renders_only_what_is_missing(
         # The image in hand is whole, the next was not begun.
         assert {key.split("/")[1] for key in stored(cloud, classified)} == {image_id(drop) for drop in done}
     before = {image_id(drop): (cloud.record(drop), stored(cloud, [drop])) for drop in done}
-    assert start(cloud, local_aws, classified, log).wait(PATIENCE) == 0, log.read_text()
+    assert start(classified).wait(PATIENCE) == 0, log.read_text()
     assert set(states(cloud, classified)) == {State.EXPLAINED}
     for drop in done:
         record, artefacts = before[image_id(drop)]
@@ -95,11 +119,10 @@ def test_retry_of_a_killed_job_renders_only_what_is_missing(
 
 
 def test_job_that_is_told_to_stop_while_it_still_starts_is_tried_again(
-    cloud: Cloud, local_aws: LocalAws, classified: list[Drop], tmp_path: Path
+    cloud: Cloud, classified: list[Drop], start: Start, log: Path
 ) -> None:
     """TensorFlow takes seconds to import, and Batch retries no job that ends by a signal."""
-    log = tmp_path / "job.log"
-    process = start(cloud, local_aws, classified, log)
+    process = start(classified)
     deadline = time.monotonic() + PATIENCE
     while "tensorflow" not in Path(f"/proc/{process.pid}/maps").read_text():
         assert time.monotonic() < deadline

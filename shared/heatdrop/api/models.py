@@ -79,7 +79,7 @@ class ExplanationRequest(Words):
     classes: Annotated[tuple[Label, ...] | None, Field(min_length=1, max_length=20)] = None
     method: Method | None = None
     samples: Annotated[int | None, Field(ge=0, le=1000)] = None
-    noise_level: Annotated[float | None, Field(gt=0, le=1)] = None
+    noise_level: Annotated[float | None, Field(ge=1e-6, le=1)] = None
     estimator: Estimator | None = None
     seed: Annotated[int | None, Field(ge=0, lt=2**53)] = None
 

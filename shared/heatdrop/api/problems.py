@@ -68,7 +68,7 @@ def of_error(error: HeatdropError) -> Response[str]:
     """The problem document of a typed error."""
     for kind in type(error).__mro__:
         if kind in STATUS:
-            return response(STATUS[kind], _kebab(kind.__name__), str(error))
+            return response(STATUS[kind], _kebab(type(error).__name__), str(error))
     return _ours(error)
 
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
 
 from heatdrop import __version__
 from heatdrop.api import problems
@@ -35,6 +35,15 @@ from heatdrop.listing import Filter
 from heatdrop.records import RequestedExplanation
 from heatdrop.vocabulary import State
 
+
+def _no_number(value: object) -> object:
+    """Pydantic would take a number for seconds since 1970, which the documented format does not."""
+    if isinstance(value, str) and "-" not in value[1:]:
+        raise ValueError("give a date and time with its zone, like 2026-11-24T06:33:19Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime | None, BeforeValidator(_no_number)]
 ImageId = Annotated[str, Path(pattern=IMAGE_ID)]
 ExplanationId = Annotated[str | None, Query(pattern=IMAGE_ID, description="Of an explanation on request.")]
 
@@ -89,8 +98,8 @@ class Api:
             min_score: Annotated[float | None, Query(ge=0, le=1, description="Of the best class.")] = None,
             model: Annotated[str | None, Query(max_length=200, description="Name or version of the model.")] = None,
             prefix: Annotated[str | None, Query(max_length=1024, description="How the key begins.")] = None,
-            since: Annotated[AwareDatetime | None, Query(description="Dropped at this time or later.")] = None,
-            until: Annotated[AwareDatetime | None, Query(description="Dropped before this time.")] = None,
+            since: Annotated[Moment, Query(description="Dropped at this time or later.")] = None,
+            until: Annotated[Moment, Query(description="Dropped before this time.")] = None,
             limit: Annotated[int, Query(ge=1, le=100)] = 50,
             page_token: Annotated[
                 str | None, Query(max_length=400, description="`next_page` of the page before; same filters.")

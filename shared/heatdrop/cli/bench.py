@@ -1,4 +1,4 @@
-"""``heatdrop bench smoothgrad | reference``; ``cold-start`` is in ``cold_start.py``."""
+"""``heatdrop bench smoothgrad | reference``; ``cold-start`` and ``pipeline`` have modules of their own."""
 
 import json
 import sys
@@ -11,12 +11,14 @@ from rich.table import Table
 
 from heatdrop.cli import console
 from heatdrop.cli.cold_start import cold_start
+from heatdrop.cli.pipeline import pipeline
 from heatdrop.errors import InvalidRequest
 from heatdrop.quiet import native_output_hidden
 
 app = typer.Typer(no_args_is_help=True, help="Measure Heatdrop beside other libraries.")
 
 app.command("cold-start")(cold_start)
+app.command("pipeline")(pipeline)
 
 _SCRATCH = Path("build/bench")
 

@@ -70,8 +70,8 @@ the three that lists are read from. A write that moves an entry to another parti
 def calls_per_image(setup: Setup) -> dict[str, float]:
     """What one image asks of each service, from the drop to the last notification; a test counts it."""
     return {
-        # The drop itself, three artefacts a class, and its share of the manifest.
-        "PutObject": 1 + 3 * setup.top + 1 / setup.images_per_job,
+        # The drop itself, its picture, three artefacts a class, and its share of the manifest.
+        "PutObject": 2 + 3 * setup.top + 1 / setup.images_per_job,
         # By inference and by the job, which reads the manifest too.
         "GetObject": 2 + 1 / setup.images_per_job,
         "PutItem": 1,

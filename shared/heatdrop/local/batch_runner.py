@@ -46,6 +46,16 @@ class BatchRunner(threading.Thread):
                 logger.exception("job %s could not be run", job.job_id)
                 self._finish(job, "FAILED", None, "the local runner could not start it")
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for their turn."""
+        return self._jobs.qsize()
+
+    @property
+    def pid(self) -> int | None:
+        """The process of the job that runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
     def stop(self) -> None:
         """Drop the waiting jobs and end the running one (SIGTERM, as Batch does)."""
         self._stopping = True

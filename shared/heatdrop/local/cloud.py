@@ -1,5 +1,6 @@
 """The whole cloud on one machine: deployed, and its events moving, for as long as a ``with`` block lasts."""
 
+import os
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -73,6 +74,17 @@ class LocalCloud:
         for mover in self._movers:
             if not mover.is_alive():
                 raise FunctionFailed(f"the local cloud's {mover.name} has stopped; see what was printed above")
+
+    @property
+    def waiting_jobs(self) -> int:
+        """How many heatmap jobs wait for their turn."""
+        return self._runner.waiting if self._runner else 0
+
+    def processes(self) -> dict[str, int]:
+        """What runs now, by name, with its process id: this process is the cloud itself."""
+        found = {worker.function.code.name: worker.pid for worker in self.workers.values()}
+        found |= {"cloud": os.getpid(), "heatmaps": self._runner.pid if self._runner else None}
+        return {name: pid for name, pid in found.items() if pid}
 
     def _start(self, mover: BatchRunner | QueuePoller, stack: ExitStack) -> None:
         mover.start()

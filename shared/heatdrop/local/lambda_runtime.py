@@ -64,6 +64,11 @@ class LambdaWorker:
             raise FunctionFailed(f"{self.function.name}: {answer.payload}")
         return answer.payload
 
+    @property
+    def pid(self) -> int | None:
+        """The function's process, once it has been invoked."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
     def stop(self) -> None:
         """End the process and close its Runtime API."""
         self._server.shutdown()

@@ -1,0 +1,81 @@
+"""``heatdrop bench pipeline``."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from heatdrop.cli import bundles, console
+from heatdrop.inputs import find_files
+from heatdrop.vocabulary import ExplanationSettings
+
+
+def pipeline(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH]...", help="Images that take turns; the demo's by default.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=10, help="How many images are dropped.")] = 1000,
+    bundle: Annotated[Path | None, typer.Option(help="A model bundle; the chest X-ray model by default.")] = None,
+    samples: Annotated[int, typer.Option(min=0, max=1000, help="Noisy copies an image is averaged over.")] = 20,
+    out: Annotated[Path, typer.Option(help="Folder for the JSON and the plot.")] = Path("out/bench"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON instead of a table.")] = False,
+) -> None:
+    """Send a tenth of the images, then all of them, through a local cloud: throughput, queues, memory, nothing lost.
+
+    Example: heatdrop bench pipeline --images 1000
+    """
+    ready = bundles.chosen(bundle)
+    # moto takes seconds to import.
+    from heatdrop.bench import pipeline as bench
+    from heatdrop.local.run import demo_files
+
+    files = find_files(paths) if paths else demo_files()
+    settings = ExplanationSettings(samples=samples)
+    runs = []
+    with console.progress_bar() as bar:
+        for count in (images // 10, images):
+            stages = {name: bar.add_task(name, total=count) for name in ("dropped", "classified", "explained")}
+            logs = out / "logs" / str(count)
+            runs.append(
+                bench.load_test(
+                    files,
+                    count,
+                    ready,
+                    settings,
+                    logs,
+                    lambda stage, done, stages=stages: bar.update(stages[stage], completed=done),  # type: ignore[misc]
+                )
+            )
+    figures = bench.compare(*runs)
+    written = bench.write(figures, out)
+    if as_json:
+        sys.stdout.write(json.dumps(figures) + "\n")
+    else:
+        show(figures)
+        console.answers.print("Written: " + ", ".join(map(str, written)), markup=False, soft_wrap=True)
+    raise typer.Exit(int(any(run["lost"] for run in runs)))
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print both runs side by side."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("images", "classified/s", "explained/s", "CPU s an image", "lost"):
+        table.add_column(heading, justify="right")
+    for run in (figures["few"], figures["many"]):
+        rates = run["images_per_second"]
+        table.add_row(
+            str(run["images"]),
+            *(f"{rates.get(stage, 0):.2f}" for stage in ("classified", "explained")),
+            f"{run['cpu_seconds_per_image']:.2f}",
+            str(run["lost"]),
+        )
+    console.answers.print(table)
+    about = figures["machine"]
+    console.answers.print(
+        f"An image costs {figures['cost_growth']:+.1%} with ten times as many; {about['cores']} CPUs, "
+        f"load {about['load_average']:.1f}.",
+        markup=False,
+    )

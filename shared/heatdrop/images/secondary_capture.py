@@ -26,19 +26,16 @@ from heatdrop.text import printable
 from heatdrop.vocabulary import DISCLAIMER
 
 # Type 2 of the Patient and General Study modules: there, if empty.
-_REQUIRED: tuple[str, ...] = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
-_REQUIRED += ("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber")
-# What else tells whose image it is, how it lies, and what was done to its pixels before.
-_KEPT: tuple[str, ...] = (
-    "IssuerOfPatientID",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "StudyDescription",
-    "BodyPartExamined",
+_REQUIRED = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber"),
 )
-_KEPT += ("Laterality", "PatientOrientation", "BurnedInAnnotation", "LossyImageCompression")
-_KEPT += ("LossyImageCompressionRatio", "LossyImageCompressionMethod", "ContentDate", "ContentTime")
+# What else tells whose image it is, how it lies, and what was done to its pixels before.
+_KEPT = (
+    *("IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "StudyDescription", "BodyPartExamined"),
+    *("Laterality", "PatientOrientation", "BurnedInAnnotation", "ContentDate", "ContentTime"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+)
 
 _LONG_STRING, _SHORT_TEXT = 64, 1024
 

@@ -87,7 +87,7 @@ export function againPanel(image, onAsked) {
     button.disabled = true;
     try {
       await explainAgain(image.image_id, { classes: chosen, ...wishes(form.elements) });
-      said.textContent = "Asked for. It will appear here.";
+      said.textContent = "Asked for. It comes above, under Explanation.";
       announce("Another explanation was asked for");
       onAsked();
     } catch (problem) {

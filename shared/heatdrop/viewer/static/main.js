@@ -86,7 +86,7 @@ const workbenchKey = (meaning, act) => [meaning, () => bench() && act(bench())];
 
 shortcuts("Everywhere", () => true, { "?": ["this list", showHelp], u: ["choose files to upload", () => files.choose()] });
 shortcuts("Images", () => !views.images.hidden, {
-  "/": ["search by name", () => filters.focus()],
+  "/": ["narrow by key", () => filters.focus()],
   ArrowRight: ["to the images", () => gallery.focus()],
   ArrowDown: ["to the images; then the arrows move", () => gallery.focus()],
 });

@@ -122,7 +122,7 @@ class Row {
     }
     const best = found.label === null ? null : `${found.label} ${score(found.score)}`;
     const words = found.reason ?? best ?? STATES[found.state]?.note ?? "";
-    this.status.replaceChildren(badge(found.state), " ", words);
+    this.status.replaceChildren(badge(found.state), el("span", {}, words));
     this.way.replaceChildren(steps(found.state));
     announce(`${this.file.name}: ${STATES[found.state]?.title ?? found.state}. ${words}`);
   }

@@ -86,6 +86,8 @@ class FaultyAws:
         self._count = 0
         self._throttling = False
         self.on_slow: Callable[[], None] = lambda: None
+        self.reached = False
+        """Whether the step that was planned last came to a call at which something was to go wrong."""
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -108,6 +110,7 @@ class FaultyAws:
         before = self._plan, self._meanwhile, self._count, self._throttling, self.on_slow
         self._plan, self._meanwhile = {fault.at: fault for fault in faults}, dict(meanwhile or {})
         self._count, self._throttling, self.on_slow = 0, False, on_slow
+        self.reached = False
         try:
             yield
         finally:
@@ -118,6 +121,7 @@ class FaultyAws:
         if step := self._meanwhile.pop(number, None):
             step()
         fault = self._plan.get(number)
+        self.reached = self.reached or fault is not None
         kind = fault.kind if fault else None
         if self._throttling or kind in ("throttle", "throttle_from_here"):
             self._throttling = self._throttling or kind == "throttle_from_here"

@@ -194,17 +194,17 @@ def test_upload_link_and_explanation_on_request_go_the_whole_way(served: Served)
 
 
 def test_queue_of_a_watcher_is_gone_afterwards(served: Served) -> None:
-    watching = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "heatdrop.cli", "watch", "--local"],
         cwd=served.here,
         env=clean(),
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert watching.stderr is not None
-    assert "Listening" in watching.stderr.readline()
-    watching.send_signal(signal.SIGINT)
-    assert watching.wait(timeout=30) == 130
+    ) as watching:
+        assert watching.stderr is not None
+        assert "Listening" in watching.stderr.readline()
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(timeout=30) == 130
     local = {
         "endpoint_url": served.running.endpoint,
         "region_name": served.running.region,

@@ -18,7 +18,8 @@ def test_a_score_is_a_probability(score: float) -> None:
 
 
 def test_the_tutorials_settings_are_the_defaults() -> None:
-    expected = {"method": "smoothgrad", "top": 3, "samples": 20, "noise_level": 0.2, "estimator": "mean_abs", "seed": 0}
+    tutorials = {"top": 3, "samples": 20, "noise_level": 0.2, "estimator": "mean_abs"}
+    expected = {"method": "smoothgrad", **tutorials, "seed": 0, "dicom": False}
     assert ExplanationSettings().model_dump() == expected | {"dicom": False}
 
 

@@ -33,8 +33,8 @@ def classified(cloud: Cloud, chest: bytes) -> tuple[str, list[Drop]]:
 
 def artefacts(cloud: Cloud, drop: Drop) -> dict[str, bytes]:
     """Every stored artefact of a drop, by key."""
-    heatmaps = cloud.record(drop).heatmaps
-    keys = [key for heatmap in heatmaps for key in (heatmap.overlay, heatmap.figure, heatmap.maps)]
+    record = cloud.record(drop)
+    keys = [record.picture] + [key for h in record.heatmaps for key in (h.overlay, h.figure, h.maps)]
     return {key: cloud.storage.get_artefact(key) for key in keys}
 
 

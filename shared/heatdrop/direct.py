@@ -14,6 +14,7 @@ from heatdrop.images import Limits
 from heatdrop.inputs import shown
 from heatdrop.model.bundle import Bundle
 from heatdrop.quiet import native_output_hidden
+from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import Drop, Result, State
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def read_file(path: Path, limits: Limits) -> bytes:
     try:
         size = path.stat().st_size
         if size > limits.max_bytes:
-            raise FileTooLarge(f"the file has {size / 1e6:.1f} MB; at most {limits.max_bytes / 1e6:.0f} MB are taken")
+            raise FileTooLarge.over(limits.max_bytes, size)
         return path.read_bytes()
     except OSError as error:
         raise RejectedImage(f"the file cannot be read: {error.strerror}") from error
@@ -47,7 +48,7 @@ def classify_file(path: Path, classifier: Classifier, limits: Limits) -> tuple[R
         predictions = classifier.classify(image)
     except RejectedImage as error:
         return Result(file=shown(path), image_id=_id(path, data), state=State.REJECTED, reason=str(error)), data
-    timings = {"decode": _ms(started, decoded), "predict": _ms(decoded, time.perf_counter())}
+    timings = {"decode": milliseconds(started, decoded), "predict": milliseconds(decoded, time.perf_counter())}
     result = Result(
         file=shown(path),
         image_id=_id(path, data),
@@ -90,7 +91,3 @@ def explain_files(
 
 def _id(path: Path, data: bytes) -> str:
     return identity.image_id(Drop(bucket="", key=shown(path), etag=hashlib.sha256(data).hexdigest()))
-
-
-def _ms(start: float, end: float) -> float:
-    return round((end - start) * 1000, 1)

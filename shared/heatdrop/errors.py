@@ -3,6 +3,8 @@
 A message is written for the person who reads it: what is wrong, and what to do next.
 """
 
+from typing import Self
+
 
 class HeatdropError(Exception):
     """Anything Heatdrop itself reports; never a bug, always a sentence."""
@@ -18,6 +20,11 @@ class EmptyFile(RejectedImage):
 
 class FileTooLarge(RejectedImage):
     """More bytes than the limit; refused before anything is decoded."""
+
+    @classmethod
+    def over(cls, limit: int, size: int) -> Self:
+        """Of a file of ``size`` bytes where ``limit`` are taken."""
+        return cls(f"the file has {size / 1e6:.1f} MB; at most {limit / 1e6:.0f} MB are taken")
 
 
 class UnknownFormat(RejectedImage):

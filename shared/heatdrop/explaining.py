@@ -17,6 +17,7 @@ from heatdrop.images import Limits
 from heatdrop.methods import method_of, recipe
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.packing import load_keras
+from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings, Prediction
 
 logger = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ class Explainer:
                     (f"{name}.overlay.dcm", capture) if capture else None,
                 )
             )
-        timings = {"explain": _ms(started, explained), "render": _ms(explained, time.perf_counter())}
+        timings = {"explain": milliseconds(started, explained), "render": milliseconds(explained, time.perf_counter())}
         return Explanation((PICTURE, rendering.picture(picture)), tuple(heatmaps), result.warnings[0], timings)
 
     def _capture(self, data: bytes, overlaid: NDArray[np.uint8], prediction: Prediction) -> bytes | None:
@@ -145,7 +146,3 @@ class Explainer:
 def file_stem(index: int, label: str) -> str:
     """A file name for a class: its number, which makes it unique, and what is harmless of its label."""
     return f"{index}-{re.sub(r'[^A-Za-z0-9]+', '-', label).strip('-').lower()[:40]}".rstrip("-")
-
-
-def _ms(start: float, end: float) -> float:
-    return round((end - start) * 1000, 1)

@@ -17,7 +17,7 @@ import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from pydantic import AwareDatetime
 
-from heatdrop.records import LONGEST_KEY, MODELS, SHARDS, KnownModel, iso, partition
+from heatdrop.records import BY_LABEL, BY_STATE, BY_TIME, LONGEST_KEY, MODELS, SHARDS, KnownModel, iso, partition
 from heatdrop.vocabulary import ModelName, State, Words
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MOST_LOOKED_AT = 1000
 """Records that one page looks at: with filters by one query a shard, without any by a few small ones."""
 
-BY_TIME, BY_STATE, BY_LABEL = "by_time", "by_state", "by_label"
 _PARTITIONS = {BY_TIME: "shard", BY_STATE: "state_shard", BY_LABEL: "label_shard"}
 """Index to its partition key."""
 

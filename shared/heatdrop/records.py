@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
 OPEN_INDEX = "open_images"
+BY_TIME, BY_STATE, BY_LABEL = "by_time", "by_state", "by_label"
 SHARDS = 8
 """Every index spreads its images over this many partitions, so that a burst of drops has no hot one."""
 
@@ -84,6 +85,12 @@ class Record(Words):
     """One more than how often the image was redriven."""
     chances: int = 0
     """How often the sweep found it without progress in this attempt, and let it go on."""
+
+    @property
+    def artefacts(self) -> frozenset[str]:
+        """The S3 keys of all that explains the image; those of explanations on request are not among them."""
+        paths = {path for heatmap in self.heatmaps for path in heatmap.paths}
+        return frozenset(paths | ({self.picture} if self.picture else set()))
 
     @property
     def waits_for_job(self) -> bool:
@@ -221,6 +228,10 @@ class Records:
             return self._known(image_id)
         return _from_item(answer["Attributes"])
 
+    def fail_explanation(self, image_id: str, name: str, reason: str) -> Record:
+        """RECEIVED -> FAILED, for an explanation on request."""
+        return self.settle_explanation(image_id, name, {"state": State.FAILED, "reason": reason})
+
     def know_model(self, model: ModelName, labels: tuple[str, ...]) -> None:
         """Note that a model is in use; the first time counts."""
         now = datetime.now(UTC)
@@ -280,7 +291,7 @@ class Records:
     def failed(self) -> Iterator[Record]:
         """Every FAILED image, as it is now."""
         for shard in map(str, range(SHARDS)):
-            for image_id in self._ids("by_state", Key("state_shard").eq(partition(shard, State.FAILED))):
+            for image_id in self._ids(BY_STATE, Key("state_shard").eq(partition(shard, State.FAILED))):
                 record = self.get(image_id)
                 if record and record.state is State.FAILED:
                     yield record

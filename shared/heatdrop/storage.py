@@ -1,6 +1,6 @@
 """Objects in S3: drops that come in, manifests, and the artefacts that go out. The only place that knows the layout."""
 
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import boto3
 from botocore.exceptions import ClientError
@@ -32,6 +32,12 @@ class Manifest(Words):
     images: tuple[ManifestEntry, ...]
 
 
+def put_drop(s3: "S3Client", bucket: str, key: str, body: IO[bytes] | bytes) -> Drop:
+    """Put an image into the input bucket, as anyone does who drops one."""
+    answer = s3.put_object(Bucket=bucket, Key=key, Body=body)
+    return Drop(bucket=bucket, key=key, version_id=answer.get("VersionId"), etag=answer["ETag"].strip('"'))
+
+
 class Storage:
     """The two buckets."""
 
@@ -57,9 +63,7 @@ class Storage:
             raise
         with answer["Body"] as body:
             if answer["ContentLength"] > max_bytes:
-                raise FileTooLarge(
-                    f"the file has {answer['ContentLength'] / 1e6:.1f} MB; at most {max_bytes / 1e6:.0f} MB are taken"
-                )
+                raise FileTooLarge.over(max_bytes, answer["ContentLength"])
             return body.read()
 
     def put_manifest(self, manifest: Manifest) -> str:

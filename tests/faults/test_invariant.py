@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from tests.faults.conftest import Expected
 from tests.faults.faults import KINDS, Fault, Meanwhile
-from tests.faults.world import Remembering, World, final, named_artefacts
+from tests.faults.world import Remembering, World, final
 
 from heatdrop.explaining import Explainer
 from heatdrop.records import Record
@@ -94,7 +94,7 @@ def machine(world: World, contents: list[bytes], expected: Expected, explainer: 
         def what_is_final_stays_as_it_is(self) -> None:
             for image, record in world.all_records().items():
                 if final(record):
-                    end = record.state, frozenset(named_artefacts(record))
+                    end = record.state, record.artefacts
                     assert self.ends.setdefault((image, record.attempt), end) == end
 
         def teardown(self) -> None:
@@ -135,7 +135,7 @@ def check(world: World, expected: Expected) -> None:
 
 def check_artefacts(world: World, record: Record, files: dict[str, str]) -> None:
     prefix = f"images/{record.image_id}/{record.model.version}/"
-    assert named_artefacts(record) == {prefix + name for name in files}
+    assert record.artefacts == {prefix + name for name in files}
     assert world.artefacts(record.image_id, record.model) == files
 
 

@@ -25,6 +25,7 @@ from heatdrop import explaining
 from heatdrop.identity import image_id
 from heatdrop.local.batch_runner import STATUS_REASON, retried, state_change
 from heatdrop.local.deployment import Deployment
+from heatdrop.local.queue_poller import sqs_record
 from heatdrop.messages import DeadLetters, DropQueue, Notification
 from heatdrop.model.bundle import Bundle
 from heatdrop.pipeline import heatmaps
@@ -32,6 +33,7 @@ from heatdrop.pipeline.redrive import failed_images, redrive
 from heatdrop.records import Record, Records
 from heatdrop.vocabulary import Drop, ModelName, State
 
+QUEUE_ARN = "arn:aws:sqs:eu-west-1:123456789012:queue"
 SPOT = "Host EC2 (instance i-0123456789abcdef0) terminated."
 MAX_ROUNDS = 60
 
@@ -160,7 +162,7 @@ class World:
             if context.remaining_ms < 0:
                 raise Crash
 
-        event = {"Records": [_record(message) for message in messages]}
+        event = {"Records": [sqs_record(message, QUEUE_ARN) for message in messages]}
         back = {message["MessageId"] for message in messages}
         try:
             with self.aws.planned(tuple(faults), self._steps(meanwhile), slow):
@@ -335,28 +337,8 @@ class World:
         return {image_id(drop): content for drop, content in self.drops}
 
 
-def named_artefacts(record: Record) -> set[str]:
-    """The keys that a record names."""
-    keys = {key for h in record.heatmaps for key in (h.overlay, h.figure, h.maps)}
-    return keys | ({record.picture} if record.picture else set())
-
-
 def final(record: Record) -> bool:
     return record.state in {State.EXPLAINED, State.REJECTED, State.FAILED}
-
-
-def _record(message: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "messageId": message["MessageId"],
-        "receiptHandle": message["ReceiptHandle"],
-        "body": message["Body"],
-        "attributes": message.get("Attributes", {}),
-        "messageAttributes": {},
-        "md5OfBody": message["MD5OfBody"],
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:queue",
-        "awsRegion": "eu-west-1",
-    }
 
 
 def _job_main(path: Any) -> Callable[[], int]:

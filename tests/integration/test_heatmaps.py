@@ -34,8 +34,7 @@ def classified(cloud: Cloud, chest: bytes) -> tuple[str, list[Drop]]:
 def artefacts(cloud: Cloud, drop: Drop) -> dict[str, bytes]:
     """Every stored artefact of a drop, by key."""
     record = cloud.record(drop)
-    keys = [record.picture] + [key for h in record.heatmaps for key in (h.overlay, h.figure, h.maps)]
-    return {key: cloud.storage.get_artefact(key) for key in keys}
+    return {key: cloud.storage.get_artefact(key) for key in record.artefacts}
 
 
 def test_every_image_of_the_manifest_is_explained_and_announced(

@@ -13,11 +13,12 @@ from werkzeug import Request, Response
 from werkzeug.serving import make_server
 from werkzeug.test import Client, TestResponse
 
+from heatdrop.api.client import ApiClient
 from heatdrop.errors import InvalidRequest
+from heatdrop.signing import AwsSigner, NotSignedIn
 from heatdrop.viewer import colortables, server
 from heatdrop.viewer.server import COOKIE, GUARD, Viewer
 from heatdrop.viewer.serving import viewer_server
-from heatdrop.viewer.signing import AwsSigner, NotSignedIn
 from heatdrop.viewer.upstream import encoded
 
 IMAGE = "0" * 32
@@ -333,6 +334,14 @@ def test_requests_are_signed_for_the_api_and_nobody_else(upstream: Upstream) -> 
         else:
             assert signature.startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
             assert "/eu-west-1/execute-api/aws4_request" in signature
+
+
+def test_commands_sign_what_they_ask_the_api_and_nothing_of_a_local_one(upstream: Upstream) -> None:
+    ApiClient(upstream.url, AwsSigner(session(region_name="eu-west-1"), upstream.url)).get("images", limit=1)
+    ApiClient(upstream.url, None).get("images", limit=1)
+    signed, plain = (request.headers.get("Authorization", "") for request in upstream.asked)
+    assert "/eu-west-1/execute-api/aws4_request" in signed
+    assert plain == ""
 
 
 def test_the_signature_covers_what_is_sent() -> None:

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
-from botocore.session import get_session
 
 from heatdrop.errors import HeatdropError
+from heatdrop.signing import Signer
 from heatdrop.stack import CloudUnreachable
 
 
@@ -20,10 +19,10 @@ class ApiProblem(HeatdropError):
 
 
 class ApiClient:
-    """Asks an API at ``url``. With ``signed`` requests bear the caller's own AWS credentials."""
+    """Asks an API at ``url``, signed when there is a signer."""
 
-    def __init__(self, url: str, *, signed: bool) -> None:
-        self._url, self._signed = url.rstrip("/"), signed
+    def __init__(self, url: str, signer: Signer | None) -> None:
+        self._url, self._signer = url.rstrip("/"), signer
         self._http = URLLib3Session(timeout=60)
 
     def get(self, *path: str, **query: object) -> dict[str, Any]:
@@ -36,7 +35,7 @@ class ApiClient:
         # Twice, since API Gateway decodes the path once before it reaches the function.
         target = "/".join(quote(quote(part, safe=""), safe="") for part in path)
         given = {name: value for name, value in query.items() if value is not None}
-        return self._send(AWSRequest("GET", f"{self._url}/{target}" + (f"?{urlencode(given)}" if given else "")))
+        return self._ask(f"{self._url}/{target}" + (f"?{urlencode(given)}" if given else ""))
 
     def images(self, most: int | None = None, **filters: object) -> Iterator[dict[str, Any]]:
         """The images of a list, page by page, ``most`` at most."""
@@ -49,11 +48,10 @@ class ApiClient:
                 return
             left = None if left is None else left - len(page["images"])
 
-    def _send(self, request: AWSRequest) -> dict[str, Any]:
+    def _ask(self, url: str) -> dict[str, Any]:
+        headers = self._signer.sign("GET", url, {}, b"") if self._signer else {}
         try:
-            if self._signed:
-                self._sign(request)
-            answer = self._http.send(request.prepare())
+            answer = self._http.send(AWSRequest("GET", url, headers=headers).prepare())
         except BotoCoreError as error:
             raise CloudUnreachable(f"the API at {self._url} cannot be asked: {error}") from error
         try:
@@ -64,10 +62,3 @@ class ApiClient:
             said = content.get("detail") or content.get("message") or "no reason given"
             raise ApiProblem(f"the API answers {answer.status_code}: {said}")
         return dict(content)
-
-    def _sign(self, request: AWSRequest) -> None:
-        session = get_session()
-        credentials, region = session.get_credentials(), session.get_config_variable("region")
-        if credentials is None or region is None:
-            raise CloudUnreachable("there are no AWS credentials or no region to sign with; set AWS_PROFILE")
-        SigV4Auth(credentials, "execute-api", region).add_auth(request)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from heatdrop import identity
 from heatdrop.api.models import ExplanationRequest
-from heatdrop.errors import InvalidRequest, NotFound, NotNow
+from heatdrop.errors import InvalidRequest, NotNow
 from heatdrop.jobs import JobQueue
 from heatdrop.records import Record, Records, RequestedExplanation
 from heatdrop.storage import Manifest, ManifestEntry, Storage
@@ -18,39 +18,35 @@ class Explanations:
     def __init__(self, records: Records, storage: Storage, jobs: JobQueue, defaults: ExplanationSettings) -> None:
         self._records, self._storage, self._jobs, self._defaults = records, storage, jobs, defaults
 
-    def request(self, image_id: str, request: ExplanationRequest) -> RequestedExplanation:
+    def request(self, record: Record, request: ExplanationRequest) -> RequestedExplanation:
         """Have an image explained as asked; the same request again finds the same explanation.
 
         One that FAILED is tried again. A crash between the record and the job is mended by asking again.
 
         Raises:
-            NotFound: there is no such image.
             NotNow: it has no predictions that could be explained.
             InvalidRequest: it has no such class.
         """
-        record = self._records.get(image_id)
-        if record is None:
-            raise NotFound(f"there is no image {image_id}")
-        if record.model is None or not record.predictions:
+        model = record.model
+        if model is None or not record.predictions:
             raise NotNow(f"the image is {record.state} and has no predictions that could be explained")
         labels = _labels(record, request, self._defaults.top)
         chosen = request.model_dump(exclude_none=True, exclude={"classes"}) | {"top": len(labels)}
         settings = ExplanationSettings.model_validate(self._defaults.model_dump() | chosen)
         wanted = RequestedExplanation(
-            explanation_id=_explanation_id(image_id, record.model, settings, labels),
+            explanation_id=_explanation_id(record.image_id, model, settings, labels),
             state=State.RECEIVED,
             settings=settings,
             labels=labels,
             requested_at=datetime.now(UTC),
         )
-        record = self._records.request_explanation(image_id, wanted)
+        record = self._records.request_explanation(record.image_id, wanted)
         kept = record.explanations[wanted.explanation_id]
         if kept.state is State.RECEIVED and kept.job_id is None:
-            record = self._submit(record, record.model, kept)
+            record = self._submit(record, model, kept)
         return record.explanations[wanted.explanation_id]
 
-    def _submit(self, record: Record, model: ModelName | None, wanted: RequestedExplanation) -> Record:
-        assert model is not None, "only classified images are submitted"  # noqa: S101
+    def _submit(self, record: Record, model: ModelName, wanted: RequestedExplanation) -> Record:
         entry = ManifestEntry(
             image_id=record.image_id,
             drop=record.drop,

@@ -149,7 +149,7 @@ class Api:
             return self.service.upload(request)
 
         def request_explanation(image_id: ImageId, request: ExplanationRequest) -> RequestedExplanation:
-            return self.service.explanations.request(image_id, request)
+            return self.service.explanations.request(self.service.record(image_id), request)
 
         body = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
         self._post(

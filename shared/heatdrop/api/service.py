@@ -11,13 +11,12 @@ from heatdrop.errors import FileTooLarge, NotFound, NotNow
 from heatdrop.jobs import JobQueue
 from heatdrop.links import Link, Links, UploadLink
 from heatdrop.listing import Filter, Listing
-from heatdrop.pipeline.settings import Destinations
+from heatdrop.pipeline.settings import Destinations, ExplanationDefaults
 from heatdrop.records import Record, Records, RequestedExplanation
 from heatdrop.storage import Storage
-from heatdrop.vocabulary import Estimator, ExplanationSettings, Method
 
 
-class ApiSettings(Destinations):
+class ApiSettings(Destinations, ExplanationDefaults):
     """The environment of the API function."""
 
     input_bucket: str
@@ -25,12 +24,6 @@ class ApiSettings(Destinations):
     job_definition: str
     page_token_secret: str
     link_seconds: Annotated[int, Field(gt=0)]
-    method: Method
-    top: int
-    samples: int
-    noise_level: float
-    estimator: Estimator
-    dicom: bool
     max_bytes: Annotated[int, Field(gt=0)]
 
 
@@ -43,16 +36,8 @@ class Service:
         self._listing = Listing(settings.images_table)
         self._links = Links(settings.input_bucket, settings.results_bucket, settings.link_seconds)
         self._tokens = PageTokens(key_in(settings.page_token_secret))
-        defaults = ExplanationSettings(
-            method=settings.method,
-            top=settings.top,
-            samples=settings.samples,
-            noise_level=settings.noise_level,
-            estimator=settings.estimator,
-            dicom=settings.dicom,
-        )
         jobs = JobQueue(settings.job_queue, settings.job_definition)
-        self.explanations = Explanations(self._records, Storage(settings.results_bucket), jobs, defaults)
+        self.explanations = Explanations(self._records, Storage(settings.results_bucket), jobs, settings.explanation)
 
     def page(self, wanted: Filter, limit: int, page_token: str | None) -> ImagePage:
         """One page of a list.
@@ -124,9 +109,7 @@ class Service:
             FileTooLarge: the pipeline would reject it.
         """
         if request.size > self._max_bytes:
-            raise FileTooLarge(
-                f"the file has {request.size / 1e6:.1f} MB; at most {self._max_bytes / 1e6:.0f} MB are taken"
-            )
+            raise FileTooLarge.over(self._max_bytes, request.size)
         return self._links.for_upload(request.name, request.size, request.media_type)
 
     def models(self) -> Models:

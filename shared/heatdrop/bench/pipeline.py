@@ -1,5 +1,6 @@
 """Many images through the whole local cloud: how fast each stage is, what waits where, what memory does."""
 
+import itertools
 import json
 import resource
 import threading
@@ -19,7 +20,8 @@ from heatdrop.local.run import parameters_of
 from heatdrop.local.subscription import Subscription
 from heatdrop.model.bundle import Bundle
 from heatdrop.records import Record, Records
-from heatdrop.vocabulary import Drop, ExplanationSettings, State
+from heatdrop.storage import put_drop
+from heatdrop.vocabulary import ExplanationSettings, State
 
 Figures = dict[str, Any]
 
@@ -92,7 +94,11 @@ def load_test(
         began = time.monotonic()
         load = Load(cloud, began)
         load.start()
-        drops = [_drop(files[n % len(files)], n, outputs["InputBucket"]) for n in range(count)]
+        s3, turns = boto3.client("s3"), itertools.cycle(files)
+        drops = [
+            put_drop(s3, outputs["InputBucket"], f"bench/{number}/{file.name}", file.read_bytes())
+            for number, file in zip(range(count), turns, strict=False)
+        ]
         dropped = time.monotonic() - began
         progress("dropped", count)
         for news in subscription.until_final({image_id(drop) for drop in drops}, cloud.check):
@@ -122,12 +128,6 @@ def compare(few: Figures, many: Figures) -> Figures:
     return {"machine": machine(), "few": few, "many": many, "cost_growth": growth}
 
 
-def _drop(file: Path, number: int, bucket: str) -> Drop:
-    key = f"bench/{number}/{file.name}"
-    answer = boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
-    return Drop(bucket=bucket, key=key, version_id=answer["VersionId"], etag=answer["ETag"].strip('"'))
-
-
 def _artefacts(bucket: str) -> set[str]:
     pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="images/")
     return {found["Key"] for page in pages for found in page.get("Contents", [])}
@@ -135,7 +135,7 @@ def _artefacts(bucket: str) -> set[str]:
 
 def _whole(record: Record, stored: set[str]) -> bool:
     """Whether an image is final, and all that its record names is there."""
-    named = {key for h in record.heatmaps for key in (h.overlay, h.figure, h.maps)}
+    named = record.artefacts
     return record.state.final and named <= stored and bool(named) == (record.state is State.EXPLAINED)
 
 

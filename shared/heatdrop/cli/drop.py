@@ -46,18 +46,16 @@ def _put(files: list[Path], bucket: str, prefix: str) -> Iterator[tuple[Path, Dr
     from botocore.exceptions import BotoCoreError, ClientError
 
     from heatdrop.stack import CloudUnreachable
+    from heatdrop.storage import put_drop
 
     s3 = boto3.client("s3")
     for file in files:
         key = prefix + shown(file).replace("\\", "/").lstrip("./")
         try:
             with file.open("rb") as body:
-                answer = s3.put_object(Bucket=bucket, Key=key, Body=body)
+                made = put_drop(s3, bucket, key, body)
         except OSError as error:
             raise InvalidRequest(f"{shown(file)} cannot be read: {error.strerror}") from error
         except (BotoCoreError, ClientError) as error:
             raise CloudUnreachable(f"{shown(file)} could not be put into {bucket}: {error}") from error
-        yield (
-            file,
-            Drop(bucket=bucket, key=key, version_id=answer.get("VersionId"), etag=answer["ETag"].strip('"')),
-        )
+        yield file, made

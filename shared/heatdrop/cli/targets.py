@@ -12,6 +12,7 @@ from heatdrop.local.running import FILE, find_running
 
 if TYPE_CHECKING:
     from heatdrop.api.client import ApiClient
+    from heatdrop.signing import Signer
 
 Stack = Annotated[str | None, typer.Option(help="A stack in your AWS account.")]
 Local = Annotated[bool, typer.Option("--local", help="The cloud that heatdrop serve keeps up.")]
@@ -27,10 +28,17 @@ class Target:
 
     @property
     def api(self) -> "ApiClient":
-        """Its API; a deployed one wants signed requests."""
+        """Its API."""
         from heatdrop.api.client import ApiClient
 
-        return ApiClient(self.outputs["ApiUrl"], signed=not self.local)
+        return ApiClient(self.outputs["ApiUrl"], self.signer)
+
+    @property
+    def signer(self) -> "Signer | None":
+        """What signs requests to its API; a local one takes any."""
+        from heatdrop.signing import signer_for
+
+        return None if self.local else signer_for(self.outputs["ApiUrl"])
 
 
 def find_target(stack: str | None, local: bool, out: Path) -> Target:

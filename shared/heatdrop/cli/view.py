@@ -24,12 +24,11 @@ def view(
     Example: heatdrop view --stack heatdrop
     """
     target = find_target(stack, local, out)
-    from heatdrop.viewer.serving import signer_for, viewer_server
+    from heatdrop.viewer.serving import viewer_server
 
-    api = target.outputs["ApiUrl"].rstrip("/")
     # Whoever else has an account on this machine can reach the port, but not without the link.
     token = secrets.token_urlsafe()
-    with viewer_server(api, None if target.local else signer_for(api), port, token) as server:
+    with viewer_server(target.outputs["ApiUrl"], target.signer, port, token) as server:
         link = f"http://127.0.0.1:{server.server_port}/?token={token}"
         console.answers.print(f"Open {link}\n{DISCLAIMER} Stop with Ctrl-C.", markup=False, soft_wrap=True)
         if browser:

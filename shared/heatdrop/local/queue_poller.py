@@ -69,7 +69,7 @@ class QueuePoller(threading.Thread):
 
     def _deliver(self, messages: list["MessageTypeDef"]) -> None:
         try:
-            answer = self._worker.invoke({"Records": [self._record(message) for message in messages]})
+            answer = self._worker.invoke({"Records": [sqs_record(message, self._arn) for message in messages]})
         except FunctionFailed as error:
             logger.warning("%s", error)
             failed = {message["MessageId"] for message in messages}
@@ -86,15 +86,17 @@ class QueuePoller(threading.Thread):
             else:
                 self._sqs.delete_message(QueueUrl=self._source.queue_url, ReceiptHandle=handle)
 
-    def _record(self, message: "MessageTypeDef") -> dict[str, Any]:
-        return {
-            "messageId": message["MessageId"],
-            "receiptHandle": message["ReceiptHandle"],
-            "body": message["Body"],
-            "attributes": message.get("Attributes", {}),
-            "messageAttributes": {},
-            "md5OfBody": message["MD5OfBody"],
-            "eventSource": "aws:sqs",
-            "eventSourceARN": self._arn,
-            "awsRegion": self._arn.split(":")[3],
-        }
+
+def sqs_record(message: "MessageTypeDef", queue_arn: str) -> dict[str, Any]:
+    """A message as a function is told of it."""
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message.get("Attributes", {}),
+        "messageAttributes": {},
+        "md5OfBody": message["MD5OfBody"],
+        "eventSource": "aws:sqs",
+        "eventSourceARN": queue_arn,
+        "awsRegion": queue_arn.split(":")[3],
+    }

@@ -15,7 +15,7 @@ from heatdrop.local.lambda_runtime import FunctionFailed
 from heatdrop.local.subscription import NoProgress, Subscription
 from heatdrop.model.bundle import Bundle
 from heatdrop.records import Records
-from heatdrop.storage import Storage
+from heatdrop.storage import Storage, put_drop
 from heatdrop.vocabulary import Drop, ExplanationSettings, Result, State
 
 STAGES = ("dropped", "classified", "explained")
@@ -49,9 +49,11 @@ def run_files(
         subscription = Subscription(outputs["NotificationsTopic"])
         drops: dict[Path, Drop] = {}
         answers: dict[Path, Result] = {}
+        s3 = boto3.client("s3")
         for number, file in enumerate(files, start=1):
             try:
-                drops[file] = _drop(file, outputs["InputBucket"])
+                with file.open("rb") as body:
+                    drops[file] = put_drop(s3, outputs["InputBucket"], _key(file), body)
             except OSError as error:
                 answers[file] = _unreadable(file, error)
             progress("dropped", number)
@@ -78,14 +80,6 @@ def parameters_of(bundle: Bundle, settings: ExplanationSettings) -> dict[str, st
         # The job definition without a GPU: this machine need not have one.
         "UseGpu": "false",
     }
-
-
-def _drop(file: Path, bucket: str) -> Drop:
-    """Put a file into the input bucket under a key of its own; what it holds is not looked at."""
-    key = _key(file)
-    with file.open("rb") as body:
-        answer = boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=body)
-    return Drop(bucket=bucket, key=key, version_id=answer.get("VersionId"), etag=answer["ETag"].strip('"'))
 
 
 def _unreadable(file: Path, error: OSError) -> Result:

@@ -23,6 +23,7 @@ from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.settings import Destinations
 from heatdrop.records import Record, Records
 from heatdrop.storage import Manifest, ManifestEntry, Storage
+from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import HeatmapFiles, State
 
 logger = Logger(child=True)
@@ -140,8 +141,7 @@ class HeatmapJob:
 
     def _fail(self, record: Record, manifest: Manifest, reason: str) -> Record:
         if manifest.manifest_id in record.explanations:
-            values = {"state": State.FAILED, "reason": reason}
-            return self._records.settle_explanation(record.image_id, manifest.manifest_id, values)
+            return self._records.fail_explanation(record.image_id, manifest.manifest_id, reason)
         return self._records.fail(record.image_id, reason)
 
     def _store(self, record: Record, manifest: Manifest, explanation: Explanation) -> Record:
@@ -157,7 +157,7 @@ class HeatmapJob:
         picture, heatmaps = put(explanation.picture), []
         for heatmap in explanation.heatmaps:
             heatmaps.append(HeatmapFiles.of(heatmap.label, [put(artefact) for artefact in heatmap.files]))
-        timings = explanation.timings_ms | {"store": round((time.perf_counter() - started) * 1000, 1)}
+        timings = explanation.timings_ms | {"store": milliseconds(started, time.perf_counter())}
         logger.info("explained", image_id=record.image_id, timings_ms=timings)
         if requested:
             values = {"state": State.EXPLAINED, "picture": picture, "heatmaps": heatmaps, "timings_ms": timings}

@@ -21,28 +21,23 @@ from heatdrop.messages import Announcer, drops_in
 from heatdrop.model.bundle import LITERT_MODEL
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.queues import each_message
-from heatdrop.pipeline.settings import Destinations
+from heatdrop.pipeline.settings import Destinations, ExplanationDefaults
 from heatdrop.records import Record, Records
 from heatdrop.storage import Manifest, ManifestEntry, Storage
-from heatdrop.vocabulary import Drop, Estimator, ExplanationSettings, Method, ModelName, State
+from heatdrop.timing import milliseconds
+from heatdrop.vocabulary import Drop, ModelName, State
 
 logger = Logger(child=True)
 metrics = Metrics()
 
 
-class InferenceSettings(Destinations):
+class InferenceSettings(Destinations, ExplanationDefaults):
     """The environment of the inference function."""
 
     bundle_uri: str
     input_bucket: str
     job_queue: str
     job_definition: str
-    method: Method
-    top: int
-    samples: int
-    noise_level: float
-    estimator: Estimator
-    dicom: bool
     max_bytes: Annotated[int, Field(gt=0)]
     max_pixels: Annotated[int, Field(gt=0)]
 
@@ -53,14 +48,7 @@ class Ingest:
     def __init__(self, settings: InferenceSettings) -> None:
         self._input_bucket = settings.input_bucket
         self._limits = Limits(settings.max_bytes, settings.max_pixels)
-        self._explanation = ExplanationSettings(
-            method=settings.method,
-            top=settings.top,
-            samples=settings.samples,
-            noise_level=settings.noise_level,
-            estimator=settings.estimator,
-            dicom=settings.dicom,
-        )
+        self._explanation = settings.explanation
         self._decoder = GuardedDecoder()
         # It starts while the model is loaded.
         self._decoder.start()
@@ -113,7 +101,7 @@ class Ingest:
             return self._records.fail(record.image_id, str(error))
         moments = (started, fetched, decoded, time.perf_counter())
         timings = {
-            name: round((end - start) * 1000, 1)
+            name: milliseconds(start, end)
             for name, start, end in zip(("fetch", "decode", "predict"), moments, moments[1:], strict=False)
         }
         metrics.add_metric("ImagesClassified", MetricUnit.Count, 1)

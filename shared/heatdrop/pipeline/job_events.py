@@ -76,8 +76,7 @@ class JobEvents:
             # The job of a request may end before its id is noted; that of a drop is then the sweep's matter.
             if requested and requested.job_id in {None, failure.job_id}:
                 logger.warning("explanation on request failed", image_id=entry.image_id, reason=reason)
-                values = {"state": State.FAILED, "reason": reason}
-                self._records.settle_explanation(entry.image_id, manifest.manifest_id, values)
+                self._records.fail_explanation(entry.image_id, manifest.manifest_id, reason)
             elif not requested and record.job_id == failure.job_id:
                 self._fail(entry.image_id, reason)
 

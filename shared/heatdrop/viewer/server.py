@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.http import http_date
 from werkzeug.routing import Map, Rule
 
-from heatdrop.viewer.signing import Signer
+from heatdrop.signing import Signer
 from heatdrop.viewer.upstream import Answer, Refused, Upstream, encoded
 
 if TYPE_CHECKING:

@@ -4,21 +4,11 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import boto3
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from heatdrop.errors import InvalidRequest
+from heatdrop.signing import Signer
 from heatdrop.viewer.server import Viewer
-from heatdrop.viewer.signing import AwsSigner, Signer
-
-
-def signer_for(api_url: str) -> Signer:
-    """What signs requests to ``api_url`` with the person's own AWS credentials.
-
-    Raises:
-        NotSignedIn: no region is known.
-    """
-    return AwsSigner(boto3.Session(), api_url)
 
 
 @contextmanager

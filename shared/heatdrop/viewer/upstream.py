@@ -9,7 +9,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from heatdrop.viewer.signing import NotSignedIn, Signer
+from heatdrop.signing import NotSignedIn, Signer
 
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 

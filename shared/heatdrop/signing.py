@@ -9,12 +9,12 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 
-from heatdrop.errors import HeatdropError
+from heatdrop.stack import CloudUnreachable
 
 _API_HOST = re.compile(r"https://[a-z0-9-]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com")
 
 
-class NotSignedIn(HeatdropError):
+class NotSignedIn(CloudUnreachable):
     """There are no AWS credentials, or they have run out."""
 
 
@@ -57,3 +57,12 @@ class AwsSigner:
         request = AWSRequest(method, url, headers=dict(headers), data=body)
         SigV4Auth(frozen, "execute-api", self._region).add_auth(request)
         return dict(request.headers.items())
+
+
+def signer_for(api_url: str) -> Signer:
+    """What signs requests to ``api_url`` with the person's own AWS credentials.
+
+    Raises:
+        NotSignedIn: no region is known.
+    """
+    return AwsSigner(boto3.Session(), api_url)

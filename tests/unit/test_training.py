@@ -18,6 +18,7 @@ from heatdrop.classifier import Classifier
 from heatdrop.errors import InvalidDataset, InvalidRequest
 from heatdrop.model import architectures, augmentation, metrics, source
 from heatdrop.model.augmentation import evaluation_input, shifted, training_batches
+from heatdrop.model.averaging import WeightAverage
 from heatdrop.model.bundle import open_bundle
 from heatdrop.model.dataset import Dataset, find_examples, load, split
 from heatdrop.model.plots import plot_confusion, plot_history
@@ -225,6 +226,65 @@ def test_the_learning_rate_ends_at_a_hundredth_of_its_peak(parts, tmp_path: Path
     assert rates[-1] == pytest.approx(RECIPE.peak_learning_rate / 100)
 
 
+def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses: list[float] = []
+    step = keras.Model.train_on_batch
+
+    def watched(model: keras.Model, *batch: Any) -> Any:
+        losses.append(float(step(model, *batch)))
+        return losses[-1]
+
+    monkeypatch.setattr(keras.Model, "train_on_batch", watched)
+    trainer = Trainer(RECIPE, *parts, tmp_path)
+    trainer.run()
+    assert [report.loss for report in trainer.history] == pytest.approx(np.reshape(losses, (3, 4)).mean(axis=1))
+    assert np.std(losses[-4:]) > 1e-3
+
+
+def test_the_model_holds_the_average_of_the_weights_after_each_step(parts, tmp_path: Path) -> None:
+    seen: list[list[NDArray[np.float32]]] = []
+
+    class Watched(Trainer):
+        def _train_stage(self, model: keras.Model, *stage: Any) -> None:
+            self.on_step = lambda done, total: seen.append(model.get_weights())
+            super()._train_stage(model, *stage)
+
+    recipe = ONE_EPOCH.model_copy(update={"average_decay": 0.6})
+    found = Watched(recipe, *parts, tmp_path).run().get_weights()
+    keras.utils.set_random_seed(recipe.seed)
+    expected = Trainer(recipe, *parts, tmp_path / "start")._start().get_weights()
+    assert len(seen) == 4
+    for step, weights in enumerate(seen, 1):
+        share = max(0.4, 9 / (9 + step))
+        expected = [before * (1 - share) + now * share for before, now in zip(expected, weights, strict=True)]
+    for one, other, last in zip(found, expected, seen[-1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+        assert last.ndim < 4 or not np.allclose(one, last, rtol=1e-4, atol=1e-6)
+
+
+def test_a_resumed_training_goes_on_with_its_average(parts, tmp_path: Path) -> None:
+    recipe = RECIPE.model_copy(update={"average_decay": 0.99, "stages": (Stage(size=32, epochs=3),)})
+    whole = Trainer(recipe, *parts, tmp_path / "whole").run()
+    with pytest.raises(Killed):
+        Trainer(recipe, *parts, tmp_path / "killed", on_step=kill_at(9)).run()
+    average = keras.models.clone_model(whole)
+    average.load_weights(tmp_path / "killed" / "average.weights.h5")
+    last = keras.models.load_model(tmp_path / "killed" / "last.keras", compile=False)
+    seen: list[Any] = []
+
+    class Watched(Trainer):
+        def _train_epoch(self, model: keras.Model, held: WeightAverage, *rest: Any) -> float:
+            seen.append(model.get_layer("conv2").kernel.numpy())
+            with held.in_place():
+                seen.append(model.get_layer("conv2").kernel.numpy())
+            return super()._train_epoch(model, held, *rest)
+
+    Watched(recipe, *parts, tmp_path / "killed").run()
+    assert np.array_equal(seen[0], last.get_layer("conv2").kernel)
+    assert np.array_equal(seen[1], average.get_layer("conv2").kernel)
+    assert not np.array_equal(seen[0], seen[1])
+
+
 def test_training_ends_when_the_validation_auc_has_not_risen_for_long(parts, tmp_path: Path) -> None:
     aucs = iter([0.9, 0.5, 0.6, 0.4, 0.3, 0.2])
     recipe = RECIPE.model_copy(update={"stages": (Stage(size=32, epochs=1), Stage(size=40, epochs=5)), "patience": 2})
@@ -243,7 +303,7 @@ def test_training_ends_when_the_validation_auc_has_not_risen_for_long(parts, tmp
 
 
 def test_a_model_trained_in_bfloat16_predicts_in_float32(parts, tmp_path: Path) -> None:
-    recipe = ONE_EPOCH.model_copy(update={"precision": "bfloat16"})
+    recipe = ONE_EPOCH.model_copy(update={"precision": "bfloat16", "average_decay": 0.0})
     model = Trainer(recipe, *parts, tmp_path).run()
     trained = keras.models.load_model(tmp_path / "last.keras", compile=False)
     assert (trained.get_layer("conv2").compute_dtype, trained.get_layer("conv2").kernel.dtype) == (
@@ -251,7 +311,7 @@ def test_a_model_trained_in_bfloat16_predicts_in_float32(parts, tmp_path: Path) 
         "float32",
     )
     assert model.get_layer("conv2").compute_dtype == "float32"
-    assert np.array_equal(model.get_layer("conv2").kernel, trained.get_layer("conv2").kernel)
+    np.testing.assert_allclose(model.get_layer("conv2").kernel, trained.get_layer("conv2").kernel, atol=1e-6)
     assert keras.config.dtype_policy().name == "float32"
 
 

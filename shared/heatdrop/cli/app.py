@@ -135,6 +135,9 @@ def train(
     small_first: Annotated[str, typer.Option(help="Epochs at smaller sizes before, like 64x6,96x6.")] = "",
     labels: Annotated[LabelRule, typer.Option(help="kermany: PNEUMONIA is split by file name.")] = "folder",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    learning_rate: Annotated[
+        float, typer.Option(help="Its peak, after half an epoch; a fifth of it for transfer.")
+    ] = 1.5e-3,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without a better validation AUC before the end.")] = 5,
     precision: Annotated[str, typer.Option(help="auto (bfloat16 on a GPU), bfloat16 or float32.")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -152,6 +155,7 @@ def train(
         "weights": weights,
         "label_rule": labels,
         "batch_size": batch_size,
+        "peak_learning_rate": learning_rate,
         "patience": patience,
         "precision": precision,
         "seed": seed,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from heatdrop.errors import InvalidRequest
 from heatdrop.model import architectures, augmentation, metrics
+from heatdrop.model.averaging import WeightAverage
 from heatdrop.model.dataset import Dataset
 from heatdrop.vocabulary import Architecture, LabelRule
 
@@ -43,6 +44,8 @@ class Recipe(BaseModel):
     label_rule: LabelRule = "folder"
     batch_size: Annotated[int, Field(ge=1)] = 32
     peak_learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    """How much of the moving average of the weights, which is what becomes the model, remains after a step."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.05
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
@@ -71,7 +74,7 @@ class Recipe(BaseModel):
 
 
 class EpochReport(BaseModel):
-    """What is known after an epoch."""
+    """What is known after an epoch: the mean loss of its steps, and the macro AUC of the averaged weights."""
 
     epoch: int
     size: int
@@ -114,11 +117,14 @@ class Trainer:
         self.work.mkdir(parents=True, exist_ok=True)
         with _computing_in(self.recipe.precision):
             model = self._resume() or self._start()
+        average = WeightAverage(model, self.recipe.average_decay)
+        if (saved := self.work / "average.weights.h5").exists() and self.history:
+            average.restore(saved)
         done, epoch = len(self.history), 0
         for stage in self.recipe.stages:
             first, epoch = max(epoch, done), epoch + stage.epochs
             if first < epoch and not self._exhausted:
-                self._train_stage(model, stage, first, epoch)
+                self._train_stage(model, average, stage, first, epoch)
         return self._finish()
 
     def predict(self, model: keras.Model, pixels: Any, size: int) -> Any:
@@ -135,7 +141,7 @@ class Trainer:
             dropout=recipe.dropout,
         )
 
-    def _train_stage(self, model: keras.Model, stage: Stage, first: int, last: int) -> None:
+    def _train_stage(self, model: keras.Model, average: WeightAverage, stage: Stage, first: int, last: int) -> None:
         if _freeze_base(model, stage.frozen) or not model.compiled:
             steps_left = self.total_steps - first * self.steps_per_epoch
             self._compile(model, self._optimizer(steps_left))
@@ -144,18 +150,26 @@ class Trainer:
         )
         stream = iter(batches)
         for epoch in range(first, last):
-            model.reset_metrics()
-            for step in range(self.steps_per_epoch):
-                inputs, targets = next(stream)
-                loss = model.train_on_batch(inputs, targets)  # Keras returns the mean since the reset
-                self.on_step(epoch * self.steps_per_epoch + step + 1, self.total_steps)
-            auc = self._validation_auc(model, stage.size)
-            self._after_epoch(
-                model, EpochReport(epoch=epoch + 1, size=stage.size, loss=float(loss), validation_auc=auc)
-            )
+            loss = self._train_epoch(model, average, stream, epoch)
+            with average.in_place():
+                auc = self._validation_auc(model, stage.size)
+                report = EpochReport(epoch=epoch + 1, size=stage.size, loss=loss, validation_auc=auc)
+                self._keep_average(model, report)
+            self._after_epoch(model, report)
             if self._exhausted:
                 logger.info("no better validation AUC in %d epochs", self.recipe.patience)
                 break
+
+    def _train_epoch(
+        self, model: keras.Model, average: WeightAverage, batches: Iterator[tuple[Any, Any]], epoch: int
+    ) -> float:
+        """Take the steps of one epoch; returns their mean loss."""
+        losses = []
+        for step in range(epoch * self.steps_per_epoch + 1, (epoch + 1) * self.steps_per_epoch + 1):
+            losses.append(float(model.train_on_batch(*next(batches))))
+            average.update(step)
+            self.on_step(step, self.total_steps)
+        return sum(losses) / len(losses)
 
     @property
     def _exhausted(self) -> bool:
@@ -180,11 +194,17 @@ class Trainer:
     def _validation_auc(self, model: keras.Model, size: int) -> float:
         return metrics.macro_auc(self.predict(model, self.shifted, size), self.validation.targets)
 
-    def _after_epoch(self, model: keras.Model, report: EpochReport) -> None:
+    def _keep_average(self, model: keras.Model, report: EpochReport) -> None:
+        """Save the averaged weights, which the model has just now, to go on with and as the best ones if they are."""
         best = max((r.validation_auc for r in self.history if r.size == self.recipe.image_size), default=-1.0)
+        names = ["average"]
         if report.size == self.recipe.image_size and report.validation_auc > best:
-            model.save_weights(self.work / "best.partial.weights.h5")
-            (self.work / "best.partial.weights.h5").replace(self.work / "best.weights.h5")
+            names.append("best")
+        for name in names:
+            model.save_weights(self.work / f"{name}.partial.weights.h5")
+            (self.work / f"{name}.partial.weights.h5").replace(self.work / f"{name}.weights.h5")
+
+    def _after_epoch(self, model: keras.Model, report: EpochReport) -> None:
         self.history.append(report)
         model.save(self.work / "last.partial.keras")
         state = {
@@ -208,8 +228,8 @@ class Trainer:
     def _resume(self) -> keras.Model | None:
         """The model as it was after the last finished epoch; None when nothing was trained yet.
 
-        Patience and the stages still to come may have changed since; with other stages the learning rate starts anew
-        over what is left.
+        Patience, the averaging, the peak learning rate and the stages still to come may have changed since; with
+        another rate or other stages the learning rate starts anew over what is left.
         """
         state_file = self.work / "state.json"
         if not state_file.exists():
@@ -218,14 +238,16 @@ class Trainer:
         before = Recipe.model_validate(state["recipe"])
         self.history = [EpochReport.model_validate(report) for report in state["history"]]
         done = len(self.history)
-        ahead = {"stages": self.recipe.stages, "patience": self.recipe.patience}
+        ahead = {
+            name: getattr(self.recipe, name) for name in ("stages", "patience", "peak_learning_rate", "average_decay")
+        }
         same = before.model_copy(update=ahead) == self.recipe
         if not same or before.plan[:done] != self.recipe.plan[:done]:
             raise InvalidRequest(f"{self.work} holds a training with other settings; name another --out or remove it")
         if state.get("data", self._data_digest()) != self._data_digest():
             raise InvalidRequest(f"{self.work} holds a training on other images; name another --out or remove it")
         logger.info("resuming after epoch %d", done)
-        replanned = before.stages != self.recipe.stages
+        replanned = (before.stages, before.peak_learning_rate) != (self.recipe.stages, self.recipe.peak_learning_rate)
         self.schedule_starts = state.get("schedule_starts", [0]) + [done] * replanned
         model = keras.models.load_model(self.work / "last.keras", compile=not replanned)
         if not replanned:

@@ -93,6 +93,11 @@ class Record(Words):
         return frozenset(paths | ({self.picture} if self.picture else set()))
 
     @property
+    def unsettled(self) -> tuple[RequestedExplanation, ...]:
+        """The explanations on request that are still to be made."""
+        return tuple(wanted for wanted in self.explanations.values() if not wanted.state.final)
+
+    @property
     def waits_for_job(self) -> bool:
         """Whether the image is classified but no heatmap job has been recorded for it."""
         return self.state is State.CLASSIFIED and self.job_id is None
@@ -172,16 +177,25 @@ class Records:
         )
 
     def announced(self, record: Record) -> None:
-        """Note that subscribers have been told of the state; an image whose final state is told is no longer open."""
-        self._update(
-            record.image_id,
-            Attr("state").eq(record.state) & _same_attempt(record),
-            "ADD announced :state" + (" REMOVE open_shard" if record.state.final else ""),
-            {":state": {record.state.value}},
-        )
+        """Note that subscribers have been told of the state.
+
+        An image whose final state is told is no longer open, unless explanations were asked for: then the sweep sees
+        to those and closes it.
+        """
+        image_id, told = record.image_id, {":state": {record.state.value}}
+        same = Attr("state").eq(record.state) & _same_attempt(record)
+        closes = record.state.final and same & Attr("explanations").size().eq(0)
+        if not (closes and self._update(image_id, closes, "ADD announced :state REMOVE open_shard", told)):
+            self._update(image_id, same, "ADD announced :state", told)
+
+    def close(self, record: Record) -> None:
+        """Note that nothing of an image is left to be done, unless something has happened to it since."""
+        self._update(record.image_id, _untouched(record), "REMOVE open_shard", {})
 
     def request_explanation(self, image_id: str, wanted: RequestedExplanation) -> Record:
         """Note an explanation that is wanted; one that is there already stays, unless it FAILED.
+
+        The image is open again, so that the sweep sees to it.
 
         Raises:
             TooManyExplanations: the image has as many as it may have.
@@ -190,13 +204,15 @@ class Records:
         try:
             answer = self._table.update_item(
                 Key={"image_id": image_id},
-                UpdateExpression="SET explanations.#name = :wanted",
+                UpdateExpression="SET explanations.#name = :wanted, open_shard = :shard, updated_at = :now",
                 ConditionExpression="(attribute_not_exists(explanations.#name) AND size(explanations) < :most) "
                 "OR explanations.#name.#state = :failed",
                 ExpressionAttributeNames={"#name": name, "#state": "state"},
                 ExpressionAttributeValues={
                     ":wanted": _plain(wanted.model_dump(mode="json", exclude_none=True)),
                     ":most": MAX_EXPLANATIONS,
+                    ":shard": _shard(image_id),
+                    ":now": _now(),
                     ":failed": State.FAILED.value,
                 },
                 ReturnValues="ALL_NEW",
@@ -297,7 +313,7 @@ class Records:
                     yield record
 
     def open_since(self, moment: datetime) -> Iterator[str]:
-        """The ids of images that have made no progress since ``moment``: not final, or final and untold."""
+        """The ids of images without progress since ``moment``: not final, untold, or with explanations on request."""
         for shard in map(str, range(SHARDS)):
             yield from self._ids(OPEN_INDEX, Key("open_shard").eq(shard) & Key("updated_at").lt(iso(moment)))
 

@@ -21,7 +21,8 @@ class Explanations:
     def request(self, record: Record, request: ExplanationRequest) -> RequestedExplanation:
         """Have an image explained as asked; the same request again finds the same explanation.
 
-        One that FAILED is tried again. A crash between the record and the job is mended by asking again.
+        One that FAILED is tried again. A crash between the record and the job is mended by asking again, or found by
+        the sweep.
 
         Raises:
             NotNow: it has no predictions that could be explained.

@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from heatdrop.jobs import JobPhase, JobWatch
 from heatdrop.messages import Announcer, DropQueue
 from heatdrop.pipeline.announcing import announce_once
-from heatdrop.records import Record, Records
+from heatdrop.records import Record, Records, RequestedExplanation
 from heatdrop.vocabulary import State
 
 logger = Logger(child=True)
@@ -23,7 +23,7 @@ class Sweeper:
     """Looks after every image that has made no progress for a while.
 
     An image is final at the latest ``1 + CHANCES`` times that while (and the time between two sweeps) after its last
-    progress, unless its job runs, or waits in a queue that works.
+    progress, unless its job runs, or waits in a queue that works. The same is true of an explanation on request.
     """
 
     def __init__(
@@ -46,9 +46,14 @@ class Sweeper:
                 self._look_after(record, watch)
 
     def _look_after(self, record: Record, watch: JobWatch) -> None:
+        waiting = [wanted for wanted in record.unsettled if self._still_waits(record, wanted, watch)]
         if record.state.final:
-            # Its last step was lost on the way to its subscribers.
+            # Unless it is open for its explanations alone, its last step was lost on the way to its subscribers.
             announce_once(record, self._records, self._announcer)
+            if waiting:
+                self._records.keep_waiting(record)
+            elif record.explanations:
+                self._records.close(record)
             return
         outlook = watch.outlook(record.job_id) if record.job_id else None
         match outlook.phase if outlook else None:
@@ -78,6 +83,29 @@ class Sweeper:
         self._fail(record, f"no progress for {minutes:.0f} minutes, {1 + CHANCES} times: {problem}; redrive it")
         if waiting:
             watch.cancel(waiting, "its images are FAILED: it waited too long")
+
+    def _still_waits(self, record: Record, wanted: RequestedExplanation, watch: JobWatch) -> bool:
+        """Whether an explanation on request may still be made; else it is FAILED, and can be asked for again."""
+        outlook = watch.outlook(wanted.job_id) if wanted.job_id else None
+        latest = wanted.requested_at + (1 + CHANCES) * self._patience
+        match outlook.phase if outlook else None:
+            case JobPhase.RUNNING:
+                return True
+            case JobPhase.WAITING if watch.working or datetime.now(UTC) < latest:
+                return True
+            case JobPhase.WAITING:
+                reason = "its job waited, and no job of the queue ran; ask again"
+            case JobPhase.FAILED if outlook:
+                reason = f"the heatmap job failed: {outlook.reason}"
+            case JobPhase.OVER:
+                reason = "its job is over and left it out; ask again"
+            case _:
+                reason = "it was left without a job; ask again"
+        logger.warning("explanation on request failed", image_id=record.image_id, reason=reason)
+        self._records.fail_explanation(record.image_id, wanted.explanation_id, reason)
+        if wanted.job_id and outlook and outlook.phase is JobPhase.WAITING:
+            watch.cancel(wanted.job_id, "the explanation has FAILED: it waited too long")
+        return False
 
     def _fail(self, record: Record, reason: str) -> None:
         failed = self._records.fail(record.image_id, reason)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from moto.batch.models import Job
 from PIL import Image
-from tests.faults.world import World
+from tests.faults.world import World, folder
 
 from heatdrop.local.aws import LocalAws
 from heatdrop.local.cloud import TEMPLATE
@@ -22,8 +22,10 @@ from heatdrop.local.deployment import deploy
 from heatdrop.model.bundle import Bundle, open_bundle
 from heatdrop.vocabulary import State
 
-Expected = dict[tuple[int, str], tuple[State, dict[str, str]]]
-"""What becomes of an image, by its content and the model's version: its state and the digests of its artefacts."""
+Digests = dict[str, str]
+Expected = dict[tuple[int, str], tuple[State, Digests, Digests]]
+"""What becomes of an image, by its content and the model's version: its state and the digests of its artefacts, and of
+those of the explanation that is asked for."""
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +80,22 @@ def expected(world: World, contents: list[bytes]) -> Expected:
             for number, data in enumerate(contents):
                 world.drop(data, number)
             world.calm_down()
+            for number in range(len(contents)):
+                world.ask(number, ())
+            world.calm_down()
         for image, content in world.images().items():
             record = world.records.get(image)
-            found[content, bundle.model.version] = record.state, world.artefacts(image, bundle.model)
-    assert [state for state, _ in found.values()] == [
+            first: Digests = {}
+            requested: Digests = {}
+            if record.state is State.EXPLAINED:
+                ((name, explanation),) = record.explanations.items()
+                assert explanation.state is State.EXPLAINED
+                first, requested = world.artefacts(folder(record)), world.artefacts(folder(record, name))
+            found[content, bundle.model.version] = record.state, first, requested
+    assert [state for state, _, _ in found.values()] == [
         *(State.EXPLAINED, State.EXPLAINED, State.REJECTED, State.REJECTED)
     ] * 2
-    assert all(len(files) == 7 for state, files in found.values() if state is State.EXPLAINED)
+    for state, first, requested in found.values():
+        assert (len(first), len(requested)) == ((7, 7) if state is State.EXPLAINED else (0, 0))
+        assert not first or first != requested
     return found

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from tests.faults.conftest import Expected
+from tests.faults.conftest import Digests, Expected
 from tests.faults.faults import KINDS, Fault, Meanwhile
-from tests.faults.world import Remembering, World, final
+from tests.faults.world import Remembering, World, final, folder
 
 from heatdrop.explaining import Explainer
-from heatdrop.records import Record
+from heatdrop.records import Record, RequestedExplanation
 from heatdrop.vocabulary import State
 
 SCHEDULES = int(os.environ.get("SCHEDULES", "0"))
@@ -82,6 +82,10 @@ def machine(world: World, contents: list[bytes], expected: Expected, explainer: 
         def sweep(self) -> None:
             world.sweep()
 
+        @rule(number=small, wrong=lambda_faults)
+        def ask(self, number: int, wrong: list[Fault]) -> None:
+            world.ask(number, wrong)
+
         @rule(wrong=lambda_faults)
         def redrive(self, wrong: list[Fault]) -> None:
             world.redrive(wrong)
@@ -111,10 +115,11 @@ def machine(world: World, contents: list[bytes], expected: Expected, explainer: 
 
 
 def check_ends(world: World) -> None:
-    """Every drop has one record with a final state, and nothing is left in a queue."""
+    """Every drop has one record with a final state, as has every explanation on request; no queue holds anything."""
     records = world.all_records()
     assert records.keys() == world.images().keys()
     assert all(final(record) for record in records.values())
+    assert all(final(wanted) for record in records.values() for wanted in record.explanations.values())
     assert {queue: world.messages(queue) for queue in world.queues} == dict.fromkeys(world.queues, 0)
 
 
@@ -126,17 +131,27 @@ def check(world: World, expected: Expected) -> None:
         news[one.image_id].append(one)
     for image, content in world.images().items():
         record = world.records.get(image)
-        (state,) = {state for (number, _), (state, _) in expected.items() if number == content}
+        (state,) = {state for (number, _), (state, _, _) in expected.items() if number == content}
         assert record.state is state, f"{record.state}: {record.reason}"
         if state is State.EXPLAINED:
             check_artefacts(world, record, expected[content, record.model.version][1])
+        for name, wanted in record.explanations.items():
+            if wanted.state is State.EXPLAINED:
+                check_explanation(world, name, wanted, content, expected)
         check_news(record, [(one.id, one.state, one.label, one.model) for one in news[image]])
 
 
-def check_artefacts(world: World, record: Record, files: dict[str, str]) -> None:
-    prefix = f"images/{record.image_id}/{record.model.version}/"
-    assert record.artefacts == {prefix + name for name in files}
-    assert world.artefacts(record.image_id, record.model) == files
+def check_artefacts(world: World, record: Record, files: Digests) -> None:
+    assert record.artefacts == {folder(record) + name for name in files}
+    assert world.artefacts(folder(record)) == files
+
+
+def check_explanation(world: World, name: str, wanted: RequestedExplanation, content: int, expected: Expected) -> None:
+    """An explanation on request is of the model that the image had when it was asked for."""
+    place, _, _ = wanted.picture.rpartition("/")
+    version, found = place.split("/")[-2:]
+    assert found == name
+    assert world.artefacts(place + "/") == expected[content, version][2]
 
 
 def check_news(record: Record, told: list[tuple]) -> None:

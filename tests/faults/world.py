@@ -22,7 +22,10 @@ from tests.faults.faults import Clock, Crash, Fault, FaultyAws, Meanwhile
 from tests.integration.cloud import Context, load_handler
 
 from heatdrop import explaining
+from heatdrop.api.explanations import Explanations
+from heatdrop.api.models import ExplanationRequest
 from heatdrop.identity import image_id
+from heatdrop.jobs import JobQueue
 from heatdrop.local.batch_runner import STATUS_REASON, retried, state_change
 from heatdrop.local.deployment import Deployment
 from heatdrop.local.queue_poller import sqs_record
@@ -30,8 +33,9 @@ from heatdrop.messages import DeadLetters, DropQueue, Notification
 from heatdrop.model.bundle import Bundle
 from heatdrop.pipeline import heatmaps
 from heatdrop.pipeline.redrive import failed_images, redrive
-from heatdrop.records import Record, Records
-from heatdrop.vocabulary import Drop, ModelName, State
+from heatdrop.records import Record, Records, RequestedExplanation
+from heatdrop.storage import Storage
+from heatdrop.vocabulary import Drop, ExplanationSettings, State
 
 QUEUE_ARN = "arn:aws:sqs:eu-west-1:123456789012:queue"
 SPOT = "Host EC2 (instance i-0123456789abcdef0) terminated."
@@ -76,6 +80,9 @@ class World:
         (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
         self._definition = definition
         self._environment = {v["name"]: v["value"] for v in definition["containerProperties"]["environment"]}
+        jobs = JobQueue(outputs["HeatmapJobQueue"], definition["jobDefinitionArn"])
+        settings = ExplanationSettings(top=2, samples=1)
+        self._explanations = Explanations(self.records, Storage(outputs["ResultsBucket"]), jobs, settings)
         self._main = _job_main(next(iter(deployment.job_code.values())) / "job.py")
         self.reset()
 
@@ -108,7 +115,7 @@ class World:
     def running(self, explainer: type = Remembering) -> Iterator[None]:
         """Everything installed that a schedule needs."""
         before = signal.getsignal(signal.SIGTERM)
-        clock = self.clock.patched("heatdrop.records", "heatdrop.pipeline.sweeping")
+        clock = self.clock.patched("heatdrop.records", "heatdrop.pipeline.sweeping", "heatdrop.api.explanations")
         try:
             with clock, self.aws.installed(), mock.patch.object(heatmaps, "Explainer", explainer):
                 yield
@@ -275,6 +282,17 @@ class World:
         (target,) = rule["Targets"]
         self._sqs.send_message(QueueUrl=self.queues["JobEventsQueue"], MessageBody=target["Input"])
 
+    def ask(self, number: int, faults: Sequence[Fault]) -> None:
+        """Somebody asks the API for another explanation of an image."""
+        drop, _ = self.drops[number % len(self.drops)]
+        try:
+            with self.aws.planned(tuple(faults)):
+                record = self.records.get(image_id(drop))
+                if record:
+                    self._explanations.request(record, ExplanationRequest(estimator="squared"))
+        except (Crash, Exception):  # noqa: S110 (they see the error; also that of an image without predictions)
+            pass
+
     def redrive(self, faults: Sequence[Fault]) -> None:
         """Somebody calls ``heatdrop redrive``."""
         try:
@@ -324,12 +342,11 @@ class World:
         found = self._sqs.get_queue_attributes(QueueUrl=self.queues[queue], AttributeNames=names)["Attributes"]
         return sum(int(found[name]) for name in names)
 
-    def artefacts(self, image: str, model: ModelName) -> dict[str, str]:
-        """What is stored of an image by a model: file name to digest."""
-        prefix = f"images/{image}/{model.version}/"
+    def artefacts(self, folder: str) -> dict[str, str]:
+        """What is stored in a folder of the results: file name to digest."""
         return {
-            o.key.removeprefix(prefix): hashlib.sha256(o.get()["Body"].read()).hexdigest()
-            for o in self._results.objects.filter(Prefix=prefix)
+            o.key.removeprefix(folder): hashlib.sha256(o.get()["Body"].read()).hexdigest()
+            for o in self._results.objects.filter(Prefix=folder, Delimiter="/")
         }
 
     def images(self) -> dict[str, int]:
@@ -337,8 +354,13 @@ class World:
         return {image_id(drop): content for drop, content in self.drops}
 
 
-def final(record: Record) -> bool:
-    return record.state in {State.EXPLAINED, State.REJECTED, State.FAILED}
+def final(part: Record | RequestedExplanation) -> bool:
+    return part.state in {State.EXPLAINED, State.REJECTED, State.FAILED}
+
+
+def folder(record: Record, explanation: str | None = None) -> str:
+    """Where the artefacts of an image lie, or those of an explanation on request."""
+    return f"images/{record.image_id}/{record.model.version}/" + (f"{explanation}/" if explanation else "")
 
 
 def _job_main(path: Any) -> Callable[[], int]:

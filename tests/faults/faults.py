@@ -119,7 +119,8 @@ class FaultyAws:
     def _answer(self, client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
         number, self._count = self._count, self._count + 1
         if step := self._meanwhile.pop(number, None):
-            step()
+            with self.planned():  # else what goes wrong here would befall those who play AWS in that step
+                step()
         fault = self._plan.get(number)
         self.reached = self.reached or fault is not None
         kind = fault.kind if fault else None

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
 
+from heatdrop.api.addresses import query as query_string
+from heatdrop.api.addresses import segment
 from heatdrop.errors import HeatdropError
 from heatdrop.signing import Signer
 from heatdrop.stack import CloudUnreachable
@@ -32,10 +33,9 @@ class ApiClient:
             ApiProblem: there is none.
             CloudUnreachable: nobody answers, or there are no credentials to sign with.
         """
-        # Twice, since API Gateway decodes the path once before it reaches the function.
-        target = "/".join(quote(quote(part, safe=""), safe="") for part in path)
-        given = {name: value for name, value in query.items() if value is not None}
-        return self._ask(f"{self._url}/{target}" + (f"?{urlencode(given)}" if given else ""))
+        target = "/".join(map(segment, path))
+        given = query_string((name, value) for name, value in query.items() if value is not None)
+        return self._ask(f"{self._url}/{target}" + (f"?{given}" if given else ""))
 
     def images(self, most: int | None = None, **filters: object) -> Iterator[dict[str, Any]]:
         """The images of a list, page by page, ``most`` at most."""

@@ -10,15 +10,15 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.http import http_date
 from werkzeug.routing import Map, Rule
 
+from heatdrop.api import addresses
 from heatdrop.signing import Signer
-from heatdrop.viewer.upstream import Answer, Refused, Upstream, encoded
+from heatdrop.viewer.upstream import Answer, Refused, Upstream
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -139,8 +139,8 @@ class Viewer:
             found = self._upstream.fetch(f"/images/{image_id}/picture")
         else:
             chosen = {name: value for name, value in request.args.items() if name == "explanation"}
-            query = urlencode({"artefact": artefact} | chosen)
-            label = encoded(request.args.get("label", ""))
+            query = addresses.query(({"artefact": artefact} | chosen).items())
+            label = addresses.segment(request.args.get("label", ""))
             found = self._upstream.fetch(f"/images/{image_id}/heatmaps/{label}", query)
         kind = _FILES[artefact]
         response = Response(found.stream(1 << 16), content_type=_MEDIA_TYPES[kind], direct_passthrough=True)

@@ -3,12 +3,13 @@
 import json
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl
 
 import urllib3
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
+from heatdrop.api.addresses import query as query_string
 from heatdrop.signing import NotSignedIn, Signer
 
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
@@ -46,8 +47,8 @@ class Upstream:
         """
         url = f"{self._url}{path}"
         if query:
-            # Signed is what RFC 3986 allows, which is less than what browsers send.
-            url += "?" + urlencode(parse_qsl(query, keep_blank_values=True), quote_via=quote, safe="")
+            # Anew, since browsers write it in their own way.
+            url += "?" + query_string(parse_qsl(query, keep_blank_values=True))
         headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body else {})
         try:
             if self._signer:
@@ -115,12 +116,6 @@ class Upstream:
         except (ValueError, TypeError, AttributeError) as error:
             raise Refused(502, "Not the API", f"{self._url} did not answer with a JSON object.") from error
         raise Refused(answer.status, str(title), str(detail))
-
-
-def encoded(label: str) -> str:
-    """A class as a segment of a path: twice where API Gateway, which decodes once, would see more than a segment."""
-    once = quote(label, safe="")
-    return quote(once.replace(".", "%2E"), safe="") if label in (".", "..") or set(label) & set("/?#%") else once
 
 
 def _sentence(text: str) -> str:

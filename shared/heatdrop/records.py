@@ -6,7 +6,6 @@ A state moves one way only, by a conditional write, so a step that runs twice ch
 import json
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from pydantic import Field
 
 from heatdrop.errors import TooManyExplanations
+from heatdrop.model.certificate import Certificate
 from heatdrop.vocabulary import Drop, ExplanationSettings, HeatmapFiles, ModelName, Prediction, State, Words
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class KnownModel(Words):
     version: str
     labels: tuple[str, ...]
     first_used_at: datetime
+    certificate: Certificate | None = None
+    """Whether its maps can be trusted; None where that was not measured."""
 
 
 class Record(Words):
@@ -248,18 +250,30 @@ class Records:
         """RECEIVED -> FAILED, for an explanation on request."""
         return self.settle_explanation(image_id, name, {"state": State.FAILED, "reason": reason})
 
-    def know_model(self, model: ModelName, labels: tuple[str, ...]) -> None:
-        """Note that a model is in use; the first time counts."""
+    def know_model(self, model: ModelName, labels: tuple[str, ...], certificate: Certificate | None = None) -> None:
+        """Note that a model is in use; the first time counts, and of its certificates the latest."""
         now = datetime.now(UTC)
-        known = KnownModel(name=model.name, version=model.version, labels=labels, first_used_at=now)
+        known = KnownModel(
+            name=model.name, version=model.version, labels=labels, first_used_at=now, certificate=certificate
+        )
+        name = f"model#{model.version}"
         item: dict[str, Any] = {
-            "image_id": f"model#{model.version}",
+            "image_id": name,
             "shard": MODELS,
             "listed_at": f"{iso(now)}#{model.version}",
-            "known_model": known.model_dump(mode="json"),
+            "known_model": _plain(known.model_dump(mode="json", exclude_none=True)),
         }
-        with suppress(self._table.meta.client.exceptions.ConditionalCheckFailedException):
+        try:
             self._table.put_item(Item=item, ConditionExpression="attribute_not_exists(image_id)")
+        except self._table.meta.client.exceptions.ConditionalCheckFailedException:
+            if certificate is not None:
+                kept = Attr("known_model.certificate.measured_on")
+                self._update(
+                    name,
+                    kept.not_exists() | kept.lte(certificate.measured_on),
+                    "SET known_model.certificate = :certificate",
+                    {":certificate": item["known_model"]["certificate"]},
+                )
 
     def keep_waiting(self, record: Record) -> None:
         """Note that an open image was looked after and is in good hands, unless it has made progress since."""

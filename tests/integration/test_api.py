@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -17,7 +18,9 @@ from heatdrop.api.describe import DOCUMENTS, text_of
 from heatdrop.identity import image_id
 from heatdrop.local.cloud import TEMPLATE
 from heatdrop.local.http_api import event_of
-from heatdrop.vocabulary import Drop
+from heatdrop.model.bundle import open_bundle, with_certificate
+from heatdrop.model.certificate import Certificate, Check
+from heatdrop.vocabulary import Drop, ExplanationSettings
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -300,6 +303,21 @@ def test_models_and_their_labels_are_known_from_the_first_image_on(cloud: Cloud,
     labels = ask(cloud, "GET", "/labels")[1]["labels"]
     assert [entry["label"] for entry in labels] == known["labels"]
     assert all(entry["models"] == [model.version] for entry in labels)
+
+
+def test_models_come_with_the_certificate_of_the_bundle_that_classified(
+    cloud: Cloud, explained: Drop, chest: bytes, bundle_copy: Path
+) -> None:
+    assert ask(cloud, "GET", "/models")[1]["models"][0]["certificate"] is None
+    check = Check(name="skill", passed=False, statement="It guesses.", figures={"auc": (0.5, 0.4, 0.6), "n": 7.0})
+    certificate = Certificate(
+        measured_on="2026-11-24", images=20, settings=ExplanationSettings(), checks=(check,), alarms=("Look there.",)
+    )
+    with_certificate(open_bundle(bundle_copy), certificate)
+    infer = cloud.handler("inference", BUNDLE_URI=str(bundle_copy))
+    assert infer(cloud.drop_event(cloud.put(chest)), Context())["batchItemFailures"] == []
+    (known,) = ask(cloud, "GET", "/models")[1]["models"]
+    assert known["certificate"] == certificate.model_dump(mode="json")
 
 
 def test_health_is_answered(cloud: Cloud) -> None:

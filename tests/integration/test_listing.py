@@ -17,8 +17,9 @@ from heatdrop import listing
 from heatdrop.identity import image_id
 from heatdrop.listing import Filter, ListedImage, Listing
 from heatdrop.local.aws import LocalAws
+from heatdrop.model.certificate import Certificate, Check
 from heatdrop.records import SHARDS, Records
-from heatdrop.vocabulary import Drop, ModelName, Prediction, State
+from heatdrop.vocabulary import Drop, ExplanationSettings, ModelName, Prediction, State
 
 OLD, NEW = ModelName(name="chest", version="1" * 12), ModelName(name="chest", version="2" * 12)
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -179,12 +180,29 @@ def test_no_list_reads_the_table_itself(table: Table) -> None:
     assert {answer["operation"] for answer in answers} == {"Query"}
 
 
+def certificate(day: str, images: int = 100) -> Certificate:
+    figures = {"auc": 0.92, "correlation": (-1e-17, -0.5, 0.5)}
+    check = Check(name="skill", passed=True, statement="It tells the classes apart.", figures=figures)
+    return Certificate(measured_on=day, images=images, settings=ExplanationSettings(), checks=(check,))
+
+
+def test_model_has_the_latest_of_its_certificates(table: Table) -> None:
+    """A bundle is certified after it was packed, and containers that hold an older one may still start."""
+    model, labels = ModelName(name="certified", version="3" * 12), ("NORMAL", "VIRAL")
+    old, new = certificate("2026-11-02"), certificate("2026-11-23")
+    for given, kept in ((None, None), (old, old), (new, new), (old, new), (None, new)):
+        table.records.know_model(model, labels, given)
+        (known,) = (known for known in table.listing.models() if known.version == model.version)
+        assert known.certificate == kept
+        assert known.labels == labels
+
+
 def test_models_are_known_once_newest_first(table: Table) -> None:
     for day, model in enumerate((OLD, NEW, OLD)):
         with mock.patch("heatdrop.records.datetime") as clock:
             clock.now.return_value = BEGIN + timedelta(days=day)
             table.records.know_model(model, ("NORMAL", "VIRAL"))
-    models = table.listing.models()
+    models = [model for model in table.listing.models() if model.name == "chest"]
     assert [model.version for model in models] == [NEW.version, OLD.version]
     assert models[1].first_used_at == BEGIN
     assert models[1].labels == ("NORMAL", "VIRAL")

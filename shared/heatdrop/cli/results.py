@@ -6,14 +6,18 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from heatdrop.cli import console
 from heatdrop.cli.targets import Folder, Local, Stack, find_target
 from heatdrop.errors import InvalidRequest
+from heatdrop.model.certificate import Certificate
 from heatdrop.vocabulary import DISCLAIMER, State
+
+if TYPE_CHECKING:
+    from heatdrop.api.client import ApiClient
 
 Format = Literal["table", "csv", "parquet", "json"]
 
@@ -81,6 +85,7 @@ def show(
     facts += [("reason", record["reason"])] if record["reason"] else []
     if record["model"]:
         facts.append(("model", f"{record['model']['name']} {record['model']['version']}"))
+        facts.append(("its maps", _certified(api, record["model"]["version"])))
     explained = {heatmap["label"] for heatmap in record["heatmaps"]}
     for prediction in record["predictions"]:
         facts.append((f"{prediction['score']:.3f}", prediction["label"]))
@@ -95,6 +100,14 @@ def show(
         )
     console.show_facts(facts)
     console.answers.print(record["note"], style="dim")
+
+
+def _certified(api: "ApiClient", version: str) -> str:
+    """What is known of the trustworthiness of a model's maps, in one line."""
+    for model in api.get("models")["models"]:
+        if model["version"] == version and model["certificate"]:
+            return f"certificate {Certificate.model_validate(model['certificate']).summary}"
+    return "certificate not measured"
 
 
 def _row(image: dict[str, Any]) -> dict[str, Any]:

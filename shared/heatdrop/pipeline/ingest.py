@@ -106,7 +106,8 @@ class Ingest:
         }
         metrics.add_metric("ImagesClassified", MetricUnit.Count, 1)
         if not self._model_is_known:
-            self._records.know_model(self._classifier.bundle.model, self._classifier.bundle.labels)
+            bundle = self._classifier.bundle
+            self._records.know_model(bundle.model, bundle.labels, bundle.description.certificate)
             self._model_is_known = True
         return self._records.classify(record.image_id, predictions, self._classifier.bundle.model, timings)
 

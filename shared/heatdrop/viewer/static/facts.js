@@ -2,7 +2,7 @@
 
 import { fileUrl } from "./api.js";
 import { el, icon } from "./dom.js";
-import { bytes, milliseconds, moment, raw, words } from "./format.js";
+import { bytes, day, milliseconds, moment, raw, words } from "./format.js";
 
 /** The sentences about maps that should not be read as an explanation. */
 export function warningsPanel(warnings) {
@@ -34,8 +34,17 @@ export function trustPanel(provenance, model, relative) {
 }
 
 function checks(certificate) {
+  const failed = certificate.checks.filter(({ passed }) => !passed).length;
+  const verdict = failed ? `${failed} of ${certificate.checks.length} checks failed` : "all checks passed";
   return [
-    el("p", { class: "hint" }, `Measured on ${certificate.images} images on ${certificate.measured_on}.`),
+    el(
+      "p",
+      {},
+      "The model’s certificate: ",
+      el("strong", {}, verdict),
+      `, measured on ${certificate.images} images on ${day(certificate.measured_on)}.`,
+    ),
+    certificate.alarms?.length > 0 && warningsPanel(certificate.alarms),
     el(
       "ul",
       { class: "checks" },
@@ -48,8 +57,21 @@ function checks(certificate) {
         ),
       ),
     ),
-    certificate.alarms?.length > 0 && warningsPanel(certificate.alarms),
+    figures(certificate),
   ];
+}
+
+/** The measured numbers behind the findings, for those who ask. */
+function figures({ checks }) {
+  const measured = checks.flatMap((check) => Object.entries(check.figures ?? {}));
+  if (!measured.length) return null;
+  const value = (figure) => (Array.isArray(figure) ? `${raw(figure[0])} (${raw(figure[1])} to ${raw(figure[2])})` : raw(figure));
+  return el(
+    "details",
+    { class: "figures" },
+    el("summary", {}, "Measured figures, with 95\u00a0% intervals"),
+    table(Object.fromEntries(measured.map(([name, figure]) => [name, value(figure)]))),
+  );
 }
 
 /** How the map was made, and of what. */

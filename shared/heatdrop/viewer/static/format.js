@@ -12,6 +12,12 @@ export function moment(text) {
   return Number.isNaN(date.getTime()) ? String(text) : DAY_AND_TIME.format(date);
 }
 
+/** A day that is given as YYYY-MM-DD; it is the same one in every time zone. */
+export function day(text) {
+  const date = new Date(text);
+  return Number.isNaN(date.getTime()) ? String(text) : date.toLocaleDateString(undefined, { dateStyle: "medium", timeZone: "UTC" });
+}
+
 /** The time of today, the day of any other. */
 export function shortMoment(text) {
   const date = new Date(text);

@@ -1,4 +1,4 @@
-"""What a deployed stack says of itself: the only place outside the local cloud that knows CloudFormation."""
+"""What a deployed stack says of itself: the only place that asks CloudFormation for it."""
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError

@@ -9,6 +9,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +139,16 @@ def as_pixels(png: bytes) -> NDArray[np.uint8]:
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
+def apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """The mean difference of two pictures, in grey levels."""
+    return float(np.abs(one.astype(int) - other).mean())
+
+
 class Page:
     """The viewer in the browser, as a person uses it."""
 
-    def __init__(self, browser: webdriver.Chrome, origin: str, name: str) -> None:
-        self.browser, self.origin, self._name = browser, origin, name
+    def __init__(self, browser: webdriver.Chrome, origin: str) -> None:
+        self.browser, self.origin = browser, origin
         self.look(1280, 860)
 
     def look(self, width: int, height: int, scheme: str = "dark", touch: bool = False) -> None:
@@ -192,6 +198,10 @@ class Page:
         script += "arguments[0].dispatchEvent(new Event(kind, {bubbles: true}))"
         self.js(script, self.one(selector), value)
 
+    def choose_layer(self, name: str) -> None:
+        """Choose one of the layers of the map."""
+        self.js("arguments[0].click()", self.browser.find_element("css selector", f'.choices [value="{name}"]'))
+
     def pixels(self) -> NDArray[np.uint8]:
         """The canvas as (H, W, 3) RGB, once it has been painted."""
         script = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => "
@@ -225,14 +235,23 @@ class Page:
         ]
 
 
-@pytest.fixture
-def page(chromium: webdriver.Chrome, origin: str, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The page, with nothing kept of the test before; whatever it did, it asked nobody else and broke no rule."""
-    opened = Page(chromium, origin, request.node.name)
+@contextmanager
+def seen(browser: webdriver.Chrome, origin: str, allowed: str = "(?!)") -> Iterator[Page]:
+    """The page, with nothing kept of what was seen before; whatever it does, it asks nobody else and breaks no rule.
+
+    ``allowed`` is a pattern of what the browser's console may complain about.
+    """
+    opened = Page(browser, origin)
     opened.requests(), opened.complaints()
     yield opened
     foreign = [url for url in opened.requests() if not url.startswith((f"{origin}/", f"blob:{origin}/"))]
     assert foreign == []
+    assert [message for message in opened.complaints() if not re.search(allowed, message)] == []
+
+
+@pytest.fixture
+def page(chromium: webdriver.Chrome, origin: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page before the fake API."""
     allowed = request.node.get_closest_marker("complains")
-    expected = allowed.args[0] if allowed else "(?!)"
-    assert [message for message in opened.complaints() if not re.search(expected, message)] == []
+    with seen(chromium, origin, *(allowed.args if allowed else ())) as opened:
+        yield opened

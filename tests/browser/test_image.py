@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from selenium.webdriver.common.keys import Keys
-from tests.browser.conftest import Page, as_pixels
+from tests.browser.conftest import Page, apart, as_pixels
 from tests.browser.fake_api import FakeApi, Known
 
 
@@ -26,15 +26,6 @@ def shown(page: Page, api: FakeApi, chest: Known) -> str:
 def arrays_of(known: Known, place: int = 0) -> dict[str, NDArray[Any]]:
     with np.load(io.BytesIO(known.explanation.heatmaps[place].maps[1])) as arrays:
         return {name: arrays[name] for name in arrays.files}
-
-
-def apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """The mean difference of two pictures, in grey levels."""
-    return float(np.abs(one.astype(int) - other).mean())
-
-
-def choose_layer(page: Page, name: str) -> None:
-    page.js("arguments[0].click()", page.browser.find_element("css selector", f'.choices [value="{name}"]'))
 
 
 def test_the_canvas_shows_what_the_overlay_does(page: Page, shown: str, chest: Known) -> None:
@@ -86,7 +77,7 @@ def test_every_estimator_and_the_standard_error_can_be_seen(page: Page, shown: s
     assert [radio.get_attribute("value") for radio in page.all(".choices input")] == names
     seen = []
     for name in names:
-        choose_layer(page, name)
+        page.choose_layer(name)
         greatest = float(np.percentile(arrays[name], 99.5))
         legend = page.all(".legend span")[1].text.lstrip("≥ ")
         assert float(legend) == pytest.approx(greatest, rel=0.01), name

@@ -15,11 +15,11 @@ from tests.integration.cloud import Cloud, Event
 from heatdrop.local.aws import LocalAws
 from heatdrop.local.cloud import TEMPLATE
 from heatdrop.local.deployment import deploy
-from heatdrop.local.subscription import Subscription
 from heatdrop.local.transform import read_template
 from heatdrop.model.default import BUILT
 from heatdrop.records import Records
 from heatdrop.storage import Storage
+from heatdrop.subscription import Subscription
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,11 +20,11 @@ from moto.batch.models import Job
 from heatdrop.identity import image_id
 from heatdrop.local.cloud import TEMPLATE
 from heatdrop.local.deployment import DeployedFunction, Deployment
-from heatdrop.local.subscription import Subscription
 from heatdrop.messages import Notification
 from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
 from heatdrop.records import Record, Records
 from heatdrop.storage import Manifest, Storage
+from heatdrop.subscription import Subscription
 from heatdrop.vocabulary import Drop
 
 EVENTS = TEMPLATE.parent / "events"

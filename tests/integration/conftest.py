@@ -14,10 +14,10 @@ from tests.integration.cloud import Cloud, load_handler
 from heatdrop.local.aws import LocalAws
 from heatdrop.local.cloud import TEMPLATE
 from heatdrop.local.deployment import deploy
-from heatdrop.local.subscription import Subscription
 from heatdrop.model.bundle import Bundle
 from heatdrop.records import Records
 from heatdrop.storage import Storage
+from heatdrop.subscription import Subscription
 
 
 @pytest.fixture(scope="session")

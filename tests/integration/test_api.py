@@ -3,6 +3,9 @@
 import base64
 import io
 import json
+import subprocess
+import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -17,11 +20,13 @@ from tests.integration.test_job_events import failed_job, settle
 from heatdrop.api.describe import DOCUMENTS, text_of
 from heatdrop.identity import image_id
 from heatdrop.local.cloud import TEMPLATE
-from heatdrop.local.http_api import event_of
+from heatdrop.local.http_api import HttpApi, event_of
+from heatdrop.loopback import listening, reserved
 from heatdrop.model.bundle import open_bundle, with_certificate
 from heatdrop.model.certificate import Certificate, Check
 from heatdrop.vocabulary import Drop, ExplanationSettings
 
+ROOT = TEMPLATE.parent
 Answer = tuple[int, dict[str, Any]]
 
 
@@ -326,5 +331,35 @@ def test_health_is_answered(cloud: Cloud) -> None:
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTS))
 def test_committed_document_is_what_the_code_says(name: str) -> None:
-    kept = (TEMPLATE.parent / "docs" / name).read_text(encoding="utf-8")
+    kept = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert kept == text_of(DOCUMENTS[name]()), "run `make documents` and commit what it changes"
+
+
+class InThisProcess:
+    """A function that is called here, without a process of its own."""
+
+    def __init__(self, cloud: Cloud, name: str) -> None:
+        self.invoke = lambda event: cloud.handlers[name](event, Context())
+
+
+def test_fuzzed_requests_are_answered_as_documented(cloud: Cloud, explained: Drop, tmp_path: Path) -> None:
+    """No 5xx, and no status, media type or body that docs/openapi.json does not describe."""
+    api = HttpApi(cloud.deployment, defaultdict(lambda: InThisProcess(cloud, "api")))
+    known = tmp_path / "schemathesis.toml"
+    known.write_text(
+        (ROOT / "tests/data/schemathesis.toml").read_text() + f'[parameters]\nimage_id = "{image_id(explained)}"\n'
+    )
+    options = ("--max-examples", "5", "--seed", "20261124", "--no-color", "--generation-database", "none")
+    checks = ("--checks", "all", "--exclude-checks", "unsupported_method,ignored_auth,missing_required_header")
+    with reserved(0) as place, listening(api, place) as url:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(known)),
+                *("run", str(ROOT / "docs/openapi.json"), "--url", url, *options, *checks),
+            ],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout[-6000:]

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,10 +14,10 @@ from werkzeug.serving import make_server
 from werkzeug.test import Client, TestResponse
 
 from heatdrop.errors import InvalidRequest
+from heatdrop.loopback import listening, reserved
 from heatdrop.signing import AwsSigner, NotSignedIn
 from heatdrop.viewer import colortables, server
 from heatdrop.viewer.server import COOKIE, GUARD, Viewer
-from heatdrop.viewer.serving import viewer_server
 
 IMAGE = "0" * 32
 HERE = {"Host": "127.0.0.1:8765"}
@@ -339,11 +340,17 @@ def test_without_credentials_or_region_the_next_step_is_said(
     assert upstream.asked == []
 
 
-def test_a_server_listens_on_this_machine_alone_and_says_when_its_port_is_taken(upstream: Upstream) -> None:
-    with viewer_server(upstream.url, None, 0, None) as listening:
-        assert listening.server_address[0] == "127.0.0.1"
-        with pytest.raises(InvalidRequest, match="--port"), viewer_server(upstream.url, None, listening.port, None):
-            pass
+def test_a_server_listens_on_this_machine_alone_and_says_when_its_port_is_taken(
+    upstream: Upstream, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with reserved(0) as place, listening(Viewer(upstream.url), place) as address:
+        host, port = place.getsockname()
+        assert (host, address) == ("127.0.0.1", f"http://127.0.0.1:{port}")
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            assert b"not a medical device" in answer.read()
+        with pytest.raises(InvalidRequest, match="--view-port"):
+            reserved(port, "--view-port")
+    assert capfd.readouterr().err == ""
 
 
 def test_the_colour_tables_are_matplotlibs() -> None:

@@ -17,10 +17,10 @@ from heatdrop.bench.report import machine
 from heatdrop.identity import image_id
 from heatdrop.local.cloud import LocalCloud
 from heatdrop.local.run import parameters_of
-from heatdrop.local.subscription import Subscription
 from heatdrop.model.bundle import Bundle
 from heatdrop.records import Record, Records
 from heatdrop.storage import put_drop
+from heatdrop.subscription import Subscription
 from heatdrop.vocabulary import ExplanationSettings, State
 
 Figures = dict[str, Any]

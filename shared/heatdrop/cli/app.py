@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from heatdrop import direct
 from heatdrop.artefacts import OutputFolder
 from heatdrop.cli import bench, bundles, console, cost, drop, redrive, results, serve, view, watch
+from heatdrop.cli.options import BundleFolder, Json, Out, Paths, with_settings
 from heatdrop.errors import InvalidRequest
-from heatdrop.images import Limits
 from heatdrop.inputs import find_files
 from heatdrop.quiet import native_output_hidden
-from heatdrop.vocabulary import Architecture, Estimator, ExplanationSettings, LabelRule, Method, Result, State
+from heatdrop.vocabulary import Architecture, ExplanationSettings, LabelRule, Result, State
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,37 +21,16 @@ app = typer.Typer(
     help="Every prediction of an image classifier comes back explained. Research software, not a medical device.",
 )
 
-Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders (walked) or glob patterns.")]
-Out = Annotated[Path, typer.Option(help="Folder for results.jsonl and the heatmaps.")]
-BundleFolder = Annotated[
-    Path | None, typer.Option("--bundle", help="A model bundle; the chest X-ray model that comes along by default.")
-]
-MethodName = Annotated[Method, typer.Option(help="How heatmaps are made.")]
-Top = Annotated[int, typer.Option(min=1, max=20, help="How many of the best classes are explained.")]
-Samples = Annotated[
-    int, typer.Option(min=0, max=1000, help="SmoothGrad: noisy copies an image is averaged over; 0: none.")
-]
-NoiseLevel = Annotated[
-    float, typer.Option(min=1e-6, max=1.0, help="Standard deviation of the noise as a share of the value range.")
-]
-EstimatorName = Annotated[Estimator, typer.Option(help="Which statistic of the noisy gradients is drawn.")]
-Dicom = Annotated[bool, typer.Option("--dicom", help="Also write the overlays of DICOM images as DICOM, for a PACS.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
-
 
 @app.command()
+@with_settings
 def run(
+    settings: ExplanationSettings,
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="PATH...", help="Files, folders or glob patterns.")
     ] = None,
     out: Out = Path("out"),
     bundle: BundleFolder = None,
-    method: MethodName = "smoothgrad",
-    top: Top = 3,
-    samples: Samples = 20,
-    noise_level: NoiseLevel = 0.20,
-    estimator: EstimatorName = "mean_abs",
-    dicom: Dicom = False,
     demo: Annotated[bool, typer.Option("--demo", help="Use the radiographs of the pydicom-data package.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -63,9 +41,6 @@ def run(
     if bool(paths) == demo:
         raise InvalidRequest("name files, folders or patterns, or use --demo")
     files = find_files(paths or [])
-    settings = ExplanationSettings(
-        method=method, top=top, samples=samples, noise_level=noise_level, estimator=estimator, dicom=dicom
-    )
     ready = bundles.chosen(bundle)
     # moto takes seconds to import: what is wrong with a command is said before.
     from heatdrop.local.run import STAGES, demo_files, run_files
@@ -87,21 +62,21 @@ def classify(paths: Paths, bundle: BundleFolder = None, as_json: Json = False) -
     Example: heatdrop classify 'xrays/*.dcm' --json
     """
     files = find_files(paths)
+    # The library of images takes a while to load: what is wrong with a command is said before.
+    from heatdrop import direct
+    from heatdrop.images import Limits
+
     answers = direct.classify_files(files, bundles.chosen(bundle), Limits())
     _answer(console.track(answers, "classified", len(files), as_json), as_json)
 
 
 @app.command()
+@with_settings
 def explain(
+    settings: ExplanationSettings,
     paths: Paths,
     out: Out = Path("out"),
     bundle: BundleFolder = None,
-    method: MethodName = "smoothgrad",
-    top: Top = 3,
-    samples: Samples = 20,
-    noise_level: NoiseLevel = 0.20,
-    estimator: EstimatorName = "mean_abs",
-    dicom: Dicom = False,
     as_json: Json = False,
 ) -> None:
     """Predict the classes of images and draw why, in this process and without any cloud.
@@ -109,13 +84,12 @@ def explain(
     Example: heatdrop explain chest.dcm --out out
     """
     files = find_files(paths)
-    settings = ExplanationSettings(
-        method=method, top=top, samples=samples, noise_level=noise_level, estimator=estimator, dicom=dicom
-    )
     output = OutputFolder(out)
     ready = bundles.chosen(bundle)
     with native_output_hidden():
+        from heatdrop import direct
         from heatdrop.explaining import Explainer
+        from heatdrop.images import Limits
         from heatdrop.saliency import one_batch_a_core
 
         one_batch_a_core()

@@ -1,13 +1,15 @@
 """``heatdrop bundle build | pack | check | push | certify``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from heatdrop.cli import certificates, console
-from heatdrop.model.bundle import FILES, Bundle, open_bundle
 from heatdrop.quiet import native_output_hidden
+
+if TYPE_CHECKING:
+    from heatdrop.model.bundle import Bundle
 
 app = typer.Typer(no_args_is_help=True, help="Model bundles.")
 app.command("certify")(certificates.certify)
@@ -47,6 +49,8 @@ def check(folder: Annotated[Path, typer.Argument(metavar="BUNDLE")]) -> None:
 
     Example: heatdrop bundle check bundles/skin
     """
+    from heatdrop.model.bundle import FILES, open_bundle
+
     found = open_bundle(folder)
     for file in FILES:
         found.read(file)
@@ -63,6 +67,7 @@ def push(
     Example: heatdrop bundle push bundles/skin s3://models/skin/2
     """
     from heatdrop.bundle_location import push_bundle
+    from heatdrop.model.bundle import open_bundle
 
     found = open_bundle(folder)
     push_bundle(found, uri)
@@ -74,7 +79,7 @@ def push(
     )
 
 
-def _show(found: Bundle) -> None:
+def _show(found: "Bundle") -> None:
     height, width = found.size
     console.answers.print(
         f"{found.model.name} {found.model.version}: {height} x {width}, {', '.join(found.labels)}; {found.folder}\n"
@@ -84,16 +89,17 @@ def _show(found: Bundle) -> None:
     )
 
 
-def chosen(folder: Path | None) -> Bundle:
+def chosen(folder: Path | None) -> "Bundle":
     """The bundle a person named, or the one that comes along, built when it is not there yet.
 
     Raises:
         InvalidBundle: the named folder holds none.
     """
+    from heatdrop.model import default
+    from heatdrop.model.bundle import open_bundle
+
     if folder is not None:
         return open_bundle(folder)
-    from heatdrop.model import default
-
     ready = default.open_default()
     if ready is None:
         console.messages.print("Building the chest X-ray bundle from its weights, once ...")

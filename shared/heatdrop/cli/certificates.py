@@ -9,7 +9,6 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from heatdrop.cli import console
-from heatdrop.model.bundle import open_bundle, with_certificate
 from heatdrop.model.certificate import Certificate
 from heatdrop.quiet import native_output_hidden
 from heatdrop.vocabulary import ExplanationSettings, LabelRule
@@ -30,6 +29,8 @@ def certify(
 
     Example: heatdrop bundle certify bundles/skin held-out/ --images 200
     """
+    from heatdrop.model.bundle import open_bundle, with_certificate
+
     found = open_bundle(bundle)
     with native_output_hidden():
         from heatdrop.model.source import keep_certificate

@@ -4,13 +4,15 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from heatdrop.bench.cold_start import ColdStartReport
 from heatdrop.cli import bundles, console
+
+if TYPE_CHECKING:
+    from heatdrop.bench.cold_start import ColdStartReport
 
 
 def cold_start(
@@ -35,7 +37,7 @@ def cold_start(
     show(report)
 
 
-def show(report: ColdStartReport) -> None:
+def show(report: "ColdStartReport") -> None:
     """Print both engines side by side, and the warm worker by threads."""
     starts = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("from a fresh process", "s to first prediction", "peak MB"):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from heatdrop.cli import console
+from heatdrop.cli.options import Json, Paths
 from heatdrop.cli.targets import Folder, Local, Stack, find_target
 from heatdrop.errors import InvalidRequest
 from heatdrop.identity import image_id
@@ -16,13 +17,13 @@ from heatdrop.vocabulary import Drop
 
 
 def drop(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders (walked) or glob patterns.")],
+    paths: Paths,
     bucket: Annotated[str | None, typer.Option(help="The input bucket of a stack, in place of its name.")] = None,
     stack: Stack = None,
     local: Local = False,
     prefix: Annotated[str, typer.Option(help="Put in front of every key, like ward-3/.")] = "",
     out: Folder = Path("out"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Put images into the input bucket of a cloud, which takes them on from there.
 

@@ -86,12 +86,14 @@ def show(
     if record["model"]:
         facts.append(("model", f"{record['model']['name']} {record['model']['version']}"))
         facts.append(("its maps", _certified(api, record["model"]["version"])))
-    explained = {heatmap["label"] for heatmap in record["heatmaps"]}
+    heatmaps = {heatmap["label"]: heatmap for heatmap in record["heatmaps"]}
     for prediction in record["predictions"]:
-        facts.append((f"{prediction['score']:.3f}", prediction["label"]))
-        if prediction["label"] in explained:
-            link = api.get("images", image, "heatmaps", prediction["label"])
-            facts.append(("", link["url"]))
+        label = prediction["label"]
+        facts.append((f"{prediction['score']:.3f}", label))
+        for artefact in ("overlay", "dicom"):
+            if heatmaps.get(label, {}).get(artefact):
+                link = api.get("images", image, "heatmaps", label, artefact=artefact)
+                facts.append((f"  {artefact}", link["url"]))
     for asked in record["explanations"].values():
         settings = asked["settings"]
         how = f"{settings['method']}, {', '.join(asked['labels'])}: {asked['state']}"

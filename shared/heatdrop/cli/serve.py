@@ -2,7 +2,6 @@
 
 import secrets
 import shlex
-import threading
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,45 +10,45 @@ import typer
 
 from heatdrop.artefacts import OutputFolder
 from heatdrop.cli import bundles, console
+from heatdrop.cli.options import BundleFolder, with_settings
 from heatdrop.errors import InvalidRequest
 from heatdrop.local.running import RunningCloud, find_running
 from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings
 
 
+@with_settings
 def serve(
+    settings: ExplanationSettings,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes any that is free.")] = 8020,
     view_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the viewer; 0: any.")] = 0,
-    bundle: Annotated[
-        Path | None, typer.Option("--bundle", help="A model bundle; the chest X-ray model by default.")
-    ] = None,
+    bundle: BundleFolder = None,
     out: Annotated[Path, typer.Option(help="Folder for the logs, and for what other commands find it by.")] = Path(
         "out"
     ),
 ) -> None:
     """Keep the cloud up on this machine, for the AWS CLI, curl and the other commands, until Ctrl-C.
 
-    Example: heatdrop serve --port 8020
+    Example: heatdrop serve --port 8020 --dicom
     """
     if find_running(out):
         raise InvalidRequest(f"a cloud of {out} is running already; stop it, or choose another --out")
     ready, folder = bundles.chosen(bundle), OutputFolder(out)
     # moto takes seconds to import: what is wrong with a command is said before.
     from heatdrop.local.serving import serving
-    from heatdrop.viewer.serving import viewer_server
+    from heatdrop.loopback import listening, reserved
+    from heatdrop.viewer.server import Viewer
 
-    console.messages.print("Deploying the template on this machine ...")
-    try:
+    with reserved(view_port, "--view-port") as place:
+        console.messages.print("Deploying the template on this machine ...")
+        token = secrets.token_urlsafe()
         with (
-            serving(ready, ExplanationSettings(), folder.root, port) as (cloud, running),
-            viewer_server(running.outputs["ApiUrl"], None, view_port, token := secrets.token_urlsafe()) as viewer,
+            serving(ready, settings, folder.root, port) as (cloud, running),
+            listening(Viewer(running.outputs["ApiUrl"], token=token), place) as viewer,
         ):
-            threading.Thread(target=viewer.serve_forever, name="viewer", daemon=True).start()
-            show_addresses(running, out, f"http://127.0.0.1:{viewer.server_port}/?token={token}")
+            show_addresses(running, out, f"{viewer}/?token={token}")
             while True:
                 cloud.check()
                 time.sleep(1)
-    except OSError as error:
-        raise InvalidRequest(f"port {port} cannot be used ({error.strerror}); choose another --port") from error
 
 
 def show_addresses(running: RunningCloud, out: Path, viewer: str) -> None:

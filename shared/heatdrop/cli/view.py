@@ -1,6 +1,7 @@
 """``heatdrop view``."""
 
 import secrets
+import threading
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -24,13 +25,15 @@ def view(
     Example: heatdrop view --stack heatdrop
     """
     target = find_target(stack, local, out)
-    from heatdrop.viewer.serving import viewer_server
+    from heatdrop.loopback import listening, reserved
+    from heatdrop.viewer.server import Viewer
 
     # Whoever else has an account on this machine can reach the port, but not without the link.
     token = secrets.token_urlsafe()
-    with viewer_server(target.outputs["ApiUrl"], target.signer, port, token) as server:
-        link = f"http://127.0.0.1:{server.server_port}/?token={token}"
+    viewer = Viewer(target.outputs["ApiUrl"], target.signer, token)
+    with reserved(port) as place, listening(viewer, place) as address:
+        link = f"{address}/?token={token}"
         console.answers.print(f"Open {link}\n{DISCLAIMER} Stop with Ctrl-C.", markup=False, soft_wrap=True)
         if browser:
             webbrowser.open(link)
-        server.serve_forever()
+        threading.Event().wait()

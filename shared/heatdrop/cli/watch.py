@@ -27,8 +27,8 @@ def watch(
     topic = find_target(stack, local, out).outputs["NotificationsTopic"]
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from heatdrop.local.subscription import Subscription
     from heatdrop.stack import CloudUnreachable
+    from heatdrop.subscription import Subscription
 
     try:
         subscription = Subscription(topic, policy_of(label, min_score, state), wait_seconds=2)

@@ -15,6 +15,7 @@ from moto.cloudformation.models import cloudformation_backends
 from heatdrop.errors import HeatdropError
 from heatdrop.local import verification
 from heatdrop.local.transform import read_template, to_cloudformation
+from heatdrop.stack import outputs_of
 
 
 class DeploymentFailed(HeatdropError):
@@ -83,9 +84,8 @@ def deploy(template: Path, parameters: Mapping[str, str], stack_name: str = "hea
     missing = verification.missing_resources(types, physical_ids)
     if missing:
         raise DeploymentFailed("the local cloud lacks " + "; ".join(missing))
-    outputs = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0].get("Outputs", [])
     return Deployment(
-        outputs={output["OutputKey"]: output["OutputValue"] for output in outputs},
+        outputs=outputs_of(stack_name),
         physical_ids=physical_ids,
         functions=_functions(source, physical_ids, template.parent),
         event_sources=_event_sources(),

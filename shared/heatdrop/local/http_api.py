@@ -1,4 +1,4 @@
-"""API Gateway on one machine: a loopback HTTP server whose requests become events of the deployed function.
+"""API Gateway on one machine: a WSGI application whose requests become events of the deployed function.
 
 Routes are those of the deployed API. Two things differ from AWS: nobody has to sign, and nothing is throttled; both
 can be had by this machine's own user alone. What a page of another origin asks is refused, as without CORS.
@@ -7,19 +7,24 @@ can be had by this machine's own user alone. What a page of another origin asks 
 import base64
 import json
 import logging
-import threading
 import time
 import uuid
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import boto3
+from werkzeug import Request, Response
+from werkzeug.exceptions import SecurityError
 
 from heatdrop.local.deployment import Deployment
 from heatdrop.local.lambda_runtime import FunctionFailed, LambdaWorker
+from heatdrop.loopback import NAMES
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 logger = logging.getLogger(__name__)
 
@@ -28,50 +33,44 @@ LARGEST_BODY = 10_000_000
 
 
 class HttpApi:
-    """Serves the API of a deployment for as long as the ``with`` block lasts."""
+    """Answers the requests to the API of a deployment."""
 
-    def __init__(self, deployment: Deployment, workers: dict[str, LambdaWorker], port: int = 0) -> None:
-        api_id = deployment.physical_ids["Api"]
+    def __init__(self, deployment: Deployment, workers: Mapping[str, LambdaWorker]) -> None:
+        self._api_id = deployment.physical_ids["Api"]
         gateway = boto3.client("apigatewayv2")
-        self._methods = {route["RouteKey"].split()[0] for route in gateway.get_routes(ApiId=api_id)["Items"]}
+        self._methods = {route["RouteKey"].split()[0] for route in gateway.get_routes(ApiId=self._api_id)["Items"]}
         self._worker = workers[deployment.physical_ids["ApiFunction"]]
-        self._api_id = api_id
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler_class(self))
-        self._server.daemon_threads = True
 
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def start(self) -> None:
-        """Serve in a thread."""
-        threading.Thread(target=self._server.serve_forever, name="http-api", daemon=True).start()
-
-    def stop(self) -> None:
-        """Take no more requests."""
-        self._server.shutdown()
-        self._server.server_close()
-
-    def answer(
-        self, method: str, target: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of the answer to a request."""
-        if method not in self._methods:
-            return _said(HTTPStatus.NOT_FOUND, "Not Found")
-        if len(body) > LARGEST_BODY:
-            return _said(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Request Too Long")
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Answer one request."""
+        request = Request(environ)
+        request.trusted_hosts = list(NAMES)
         try:
-            answer = self._worker.invoke(event_of(method, target, headers, body, self._api_id))
+            _ = request.host  # looked at, its name is checked
+            response = self._answer(request)
+        except SecurityError:
+            response = _said(HTTPStatus.FORBIDDEN, "Forbidden")
+        return response(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
+        if request.method not in self._methods:
+            return _said(HTTPStatus.NOT_FOUND, "Not Found")
+        if (request.content_length or 0) > LARGEST_BODY:
+            return _said(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Request Too Long")
+        target, headers = request.environ["RAW_URI"], dict(request.headers.items())
+        try:
+            answer = self._worker.invoke(event_of(request.method, target, headers, request.get_data(), self._api_id))
         except FunctionFailed as error:
             logger.warning("%s", error)
             return _said(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error")
         content = answer.get("body") or ""
         data = base64.b64decode(content) if answer.get("isBase64Encoded") else content.encode()
-        return int(answer["statusCode"]), dict(answer.get("headers") or {}), data
+        return Response(data, int(answer["statusCode"]), answer.get("headers"))
 
 
-def event_of(method: str, target: str, headers: dict[str, str], body: bytes, api_id: str = "local") -> dict[str, Any]:
+def event_of(
+    method: str, target: str, headers: Mapping[str, str], body: bytes, api_id: str = "local"
+) -> dict[str, Any]:
     """The event (payload format 2.0) that API Gateway makes of a request: the path decoded once, the query not."""
     split = urlsplit(target)
     path = unquote(split.path)
@@ -116,39 +115,6 @@ def event_of(method: str, target: str, headers: dict[str, str], body: bytes, api
     return event
 
 
-def _said(status: HTTPStatus, message: str) -> tuple[int, dict[str, str], bytes]:
+def _said(status: HTTPStatus, message: str) -> Response:
     """What API Gateway itself answers."""
-    return status.value, {"Content-Type": "application/json"}, json.dumps({"message": message}).encode()
-
-
-def _handler_class(api: HttpApi) -> type[BaseHTTPRequestHandler]:
-    class Front(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("do_"):  # whatever the method is, the answer is API Gateway's
-                return self._answer
-            raise AttributeError(name)
-
-        def _answer(self) -> None:
-            host = self.headers.get("Host", "").rpartition(":")[0]
-            if host not in {"127.0.0.1", "localhost"}:
-                # A page of a name that was made to point here would else be let in (DNS rebinding).
-                status, headers, data = _said(HTTPStatus.FORBIDDEN, "Forbidden")
-                self.close_connection = True
-            else:
-                length = self.headers.get("Content-Length", "0")
-                body = self.rfile.read(int(length)) if length.isdecimal() else b""
-                status, headers, data = api.answer(self.command, self.path, dict(self.headers.items()), body)
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: the function has its own log."""
-
-    return Front
+    return Response(json.dumps({"message": message}), status, content_type="application/json")

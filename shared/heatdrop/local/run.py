@@ -12,10 +12,10 @@ from heatdrop.identity import image_id
 from heatdrop.inputs import shown
 from heatdrop.local.cloud import LocalCloud
 from heatdrop.local.lambda_runtime import FunctionFailed
-from heatdrop.local.subscription import NoProgress, Subscription
 from heatdrop.model.bundle import Bundle
 from heatdrop.records import Records
 from heatdrop.storage import Storage, put_drop
+from heatdrop.subscription import NoProgress, Subscription
 from heatdrop.vocabulary import Drop, ExplanationSettings, Result, State
 
 STAGES = ("dropped", "classified", "explained")

@@ -10,6 +10,7 @@ from heatdrop.local.cloud import LocalCloud
 from heatdrop.local.http_api import HttpApi
 from heatdrop.local.run import parameters_of
 from heatdrop.local.running import RunningCloud
+from heatdrop.loopback import listening, reserved
 from heatdrop.model.bundle import Bundle
 from heatdrop.vocabulary import ExplanationSettings
 
@@ -21,16 +22,17 @@ def serving(
     """A cloud with its API on ``port`` (0: any), which other commands find through a file in ``out`` while it lasts.
 
     Raises:
-        OSError: the port is taken.
+        InvalidRequest: the port is taken.
     """
-    with LocalCloud(parameters_of(bundle, settings), out / "logs") as cloud:
-        api = HttpApi(cloud.deployment, cloud.workers, port)
-        api.start()
-        outputs = cloud.deployment.outputs | {"ApiUrl": api.url}
+    with (
+        reserved(port) as place,
+        LocalCloud(parameters_of(bundle, settings), out / "logs") as cloud,
+        listening(HttpApi(cloud.deployment, cloud.workers), place) as api,
+    ):
+        outputs = cloud.deployment.outputs | {"ApiUrl": api}
         running = RunningCloud(pid=os.getpid(), endpoint=cloud.aws.endpoint, region=REGION, outputs=outputs)
         file = running.write(out)
         try:
             yield cloud, running
         finally:
             file.unlink(missing_ok=True)
-            api.stop()

@@ -17,6 +17,7 @@ from werkzeug.http import http_date
 from werkzeug.routing import Map, Rule
 
 from heatdrop.api import addresses
+from heatdrop.loopback import NAMES
 from heatdrop.signing import Signer
 from heatdrop.viewer.upstream import Answer, Refused, Upstream
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 STATIC = Path(__file__).parent / "static"
-HOSTS = ("127.0.0.1", "localhost")
 GUARD = "X-Heatdrop"
 """The header of every writing call: another site's page may only send it if we agree, and we never do."""
 COOKIE = "heatdrop"
@@ -79,7 +79,7 @@ class Viewer:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one request; whatever is wrong becomes a problem document."""
         request = Request(environ)
-        request.trusted_hosts, request.max_content_length = list(HOSTS), MAX_UPLOAD
+        request.trusted_hosts, request.max_content_length = list(NAMES), MAX_UPLOAD
         try:
             response = self._answer(request)
         except Refused as refused:
@@ -94,7 +94,7 @@ class Viewer:
         return response(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
-        host = request.host  # raises where the name is not one of HOSTS: another site's, bent to this machine
+        host = request.host  # raises where the name is not one of NAMES: another site's, bent to this machine
         endpoint, values = _ROUTES.bind(host).match(request.path, request.method)
         if endpoint in ("page", "static"):
             return self._page(request) if endpoint == "page" else self._file_of_page(request, **values)

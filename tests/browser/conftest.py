@@ -215,6 +215,8 @@ class Page:
         path = SHOTS / f"{name}.png"
         script = "return Promise.all([...document.images].filter(i => !i.complete && i.loading != 'lazy')"
         self.js(f"{script}.map(i => new Promise(r => i.onload = i.onerror = r)))")
+        # What sticks to the window's end would lie across the middle of a whole page.
+        self.js("document.querySelector('.foot').style.position = arguments[0] ? 'static' : ''", whole)
         answer = self.browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": whole})
         path.write_bytes(base64.b64decode(answer["data"]))
         return path

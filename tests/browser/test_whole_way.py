@@ -136,7 +136,7 @@ def check_facts(page: Page, served: Served, image: dict[str, Any], bundle: Bundl
         page.says(".checks", f"{check.name.capitalize()}: {'passed' if check.passed else 'failed'}")
         page.says(".checks", check.statement)
     page.click("summary")
-    page.says("details[open]", "auc macro".capitalize())
+    page.says("details[open]", "AUC macro")
     page.click("summary", 1)
     facts = page.all("details[open]")[1].text
     for expected in (image["image_id"], image["key"], "stratified", "mean_abs", bundle.model.version, "Predict"):

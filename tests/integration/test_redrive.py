@@ -60,7 +60,7 @@ def failed(cloud: Cloud, data: bytes, key: str | None = None) -> Drop:
 def test_failed_image_begins_anew_and_is_explained(cloud: Cloud, chest: bytes, local_aws: LocalAws) -> None:
     drop = failed(cloud, chest, "a key/with spaces+and ü.jpg")
     done = redrive(cloud, local_aws)
-    assert (done.exit_code, done.stdout) == (0, "1 images and 0 dead letters were brought back.\n")
+    assert (done.exit_code, done.stdout) == (0, "1 image and 0 dead letters were brought back.\n")
     record = cloud.record(drop)
     assert (record.state, record.attempt, record.reason, record.announced) == (State.RECEIVED, 2, None, frozenset())
     (again,) = told_again(cloud)
@@ -85,7 +85,7 @@ def test_image_that_fails_again_is_told_again(cloud: Cloud, chest: bytes, local_
 
 def test_only_the_named_images_are_brought_back(cloud: Cloud, chest: bytes, local_aws: LocalAws) -> None:
     wanted, other = failed(cloud, chest), failed(cloud, chest)
-    assert redrive(cloud, local_aws, image_id(wanted)).stdout.startswith("1 images")
+    assert redrive(cloud, local_aws, image_id(wanted)).stdout.startswith("1 image ")
     assert (cloud.record(wanted).state, cloud.record(other).state) == (State.RECEIVED, State.FAILED)
 
 
@@ -96,7 +96,10 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(cloud: Cloud, chest: b
     line, total = done.stdout.splitlines()
     assert line.startswith(f"{image_id(drop)}  [red]\N{REPLACEMENT CHARACTER}[31mward\N{REPLACEMENT CHARACTER}3.jpg  ")
     assert "inference gave up" in line
-    assert total == "1 images and 0 dead letters would be brought back."
+    assert total == "1 image and 0 dead letters would be brought back."
+    one, both = map(json.loads, redrive(cloud, local_aws, "--dry-run", "--json").stdout.splitlines())
+    assert (one["image_id"], one["key"]) == (image_id(drop), drop.key)
+    assert both == {"images": 1, "dead_letters": 0}
     assert cloud.record(drop).state is State.FAILED
     assert told_again(cloud) == []
 

@@ -3,10 +3,11 @@
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import cv2
 import keras
 import numpy as np
 import pytest
+import typer
 
 from heatdrop import cli, images
 from heatdrop.classifier import Classifier
 from heatdrop.cli import console
+from heatdrop.cli.app import app
 from heatdrop.images import decode
 from heatdrop.model import default
 from heatdrop.model.bundle import Bundle, open_bundle
@@ -234,18 +237,50 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(
         ["unknown"],
     ],
 )
-def test_options_that_are_missing_or_out_of_range_are_exit_code_2(heatdrop: Heatdrop, arguments: list[str]) -> None:
+def test_options_that_are_missing_or_out_of_range_are_one_sentence(heatdrop: Heatdrop, arguments: list[str]) -> None:
     done = heatdrop(*arguments)
     assert done.code == 2
-    assert "Usage: heatdrop" in done.err
+    command = " ".join(word for word in arguments if word in {"classify", "explain", "train", "bundle", "pack"})
+    assert says(done).endswith(f"See `{f'heatdrop {command}'.strip()} --help`.")
     assert done.out == ""
 
 
-@pytest.mark.parametrize("command", ["classify", "explain", "train", "bundle pack", "bundle check", "run", "view"])
-def test_help_has_an_example(heatdrop: Heatdrop, command: str) -> None:
-    done = heatdrop(*command.split(), "--help")
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command there is, by its words."""
+    for name, command in group.commands.items():
+        yield from commands(command, (*path, name)) if hasattr(command, "commands") else [(*path, name)]
+
+
+COMMANDS = sorted(commands(typer.main.get_command(app)))
+TABLES_ONLY = {("cost",), ("bench", "reference")}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_helps_with_an_example_and_speaks_json(heatdrop: Heatdrop, command: tuple[str, ...]) -> None:
+    done = heatdrop(*command, "--help")
     assert done.code == 0
-    assert f"heatdrop {command} " in " ".join(done.out.split())
+    words = " ".join(done.out.split())
+    assert f"Example: heatdrop {' '.join(command)} " in words
+    assert ("--json" in words) == (command not in TABLES_ONLY)
+
+
+def test_heatdrop_alone_prints_its_help_and_nothing_else(heatdrop: Heatdrop) -> None:
+    done = heatdrop()
+    assert (done.code, done.err) == (2, "")
+    assert all(command in done.out for command in ("serve", "drop", "results", "watch"))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_and_options(shell: str, tmp_path: Path) -> None:
+    """As the script of ``--show-completion`` asks: by variables of the environment."""
+    typed = "heatdrop results --st"
+    asked = {"_HEATDROP_COMPLETE": f"complete_{shell}", "COMP_WORDS": typed, "COMP_CWORD": "2"}
+    asked |= {"_TYPER_COMPLETE_ARGS": typed, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    done = subprocess.run(
+        [sys.executable, "-m", "heatdrop.cli"], env=os.environ | asked, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"--stack", "--state"} <= set(re.findall(r"--[a-z]+", done.stdout))
 
 
 def test_a_model_of_ones_own_is_packed_checked_and_used(heatdrop: Heatdrop, chest_jpeg: Path, tmp_path: Path) -> None:

@@ -6,20 +6,47 @@ import sys
 
 from heatdrop.errors import HeatdropError, InvalidBundle, InvalidDataset, InvalidRequest
 
+INTERRUPTED = 130
+
 
 def main() -> None:
-    """Run the command line; what Heatdrop reports becomes a sentence and an exit code, never a traceback."""
+    """Run the command line; whatever is wrong becomes a sentence and an exit code, never a traceback.
+
+    1: it did not work, 2: it was asked for in a way that cannot work, 130: Ctrl-C.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    from typer import BadParameter
+
     from heatdrop.cli.app import app
+
+    # What Typer raises of options and arguments has no name of its own there.
+    (wrong_usage,) = BadParameter.__bases__
+    try:
+        code = app(prog_name="heatdrop", standalone_mode=False)
+    except HeatdropError as error:
+        _say(str(error))
+        code = 2 if isinstance(error, InvalidRequest | InvalidBundle | InvalidDataset) else 1
+    except wrong_usage as error:
+        if error.format_message():  # `heatdrop` alone has printed its help and says no more
+            _say(_usage(error))
+        code = 2
+    if code == INTERRUPTED:
+        _say("interrupted")
+    sys.exit(code)
+
+
+def _say(sentence: str) -> None:
     from heatdrop.cli.console import messages
     from heatdrop.text import printable
 
-    try:
-        app(prog_name="heatdrop")
-    except HeatdropError as error:
-        messages.print(f"heatdrop: {printable(str(error))}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, InvalidRequest | InvalidBundle | InvalidDataset) else 1)
-    except KeyboardInterrupt:
-        messages.print("heatdrop: interrupted")
-        sys.exit(130)
+    messages.print(f"heatdrop: {printable(sentence)}", style="red", markup=False, soft_wrap=True)
+
+
+def _usage(error: Exception) -> str:
+    """What is wrong with how a command was called, and where it is said how to call it."""
+    problem: str = error.format_message()  # type: ignore[attr-defined]
+    problem = problem.replace("Value error, ", "").rstrip(".")
+    end = "" if problem.endswith("?") else "."
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "heatdrop"
+    return f"{problem[:1].lower()}{problem[1:]}{end} See `{path} --help`."

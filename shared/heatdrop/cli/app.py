@@ -1,6 +1,5 @@
 """The commands ``run``, ``classify``, ``explain`` and ``train``; each group of commands has a module of its own."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -116,6 +115,7 @@ def train(
     precision: Annotated[str, typer.Option(help="auto (bfloat16 on a GPU), bfloat16 or float32.")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     keep_source: Annotated[Path | None, typer.Option(help="Also write 8-bit weights and a card here.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Train a DenseNet on labelled images and pack it as a bundle; run it again to go on after a stop.
 
@@ -134,15 +134,14 @@ def train(
         "precision": precision,
         "seed": seed,
     }
-    train_with_progress(data, out, choices, epochs, image_size, small_first, keep_source)
+    train_with_progress(data, out, choices, epochs, image_size, small_first, keep_source, as_json)
 
 
 def _answer(results: Iterable[Result], as_json: bool, output: Path | None = None) -> None:
     """Print JSON lines as the answers come, or one table of all."""
     if as_json:
         for result in results:
-            sys.stdout.buffer.write(f"{result.model_dump_json()}\n".encode())
-            sys.stdout.flush()
+            console.print_json(result)
     else:
         console.show_results(list(results), output)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from heatdrop.cli import certificates, console
+from heatdrop.cli.options import Json
 from heatdrop.quiet import native_output_hidden
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ app.command("certify")(certificates.certify)
 
 
 @app.command("build")
-def build() -> None:
+def build(as_json: Json = False) -> None:
     """Build the chest X-ray bundle that comes along, unless that was done.
 
     Example: heatdrop bundle build
     """
-    _show(chosen(None))
+    _show(chosen(None), as_json)
 
 
 @app.command("pack")
@@ -31,6 +32,7 @@ def pack(
     preprocess: Annotated[str, typer.Option(help="How the model's input is made: densenet, imagenet, scale01, none.")],
     out: Annotated[Path, typer.Option(help="Folder for the bundle.")] = Path("bundle"),
     name: Annotated[str | None, typer.Option(help="The bundle's name; the model file's by default.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Make a bundle of your own model.
 
@@ -40,11 +42,11 @@ def pack(
         from heatdrop.model.packing import pack_file
 
         packed = pack_file(model, labels, preprocess, out, name or model.stem)
-    _show(packed)
+    _show(packed, as_json)
 
 
 @app.command("check")
-def check(folder: Annotated[Path, typer.Argument(metavar="BUNDLE")]) -> None:
+def check(folder: Annotated[Path, typer.Argument(metavar="BUNDLE")], as_json: Json = False) -> None:
     """Verify that every file of a bundle is the one that was packed.
 
     Example: heatdrop bundle check bundles/skin
@@ -54,13 +56,14 @@ def check(folder: Annotated[Path, typer.Argument(metavar="BUNDLE")]) -> None:
     found = open_bundle(folder)
     for file in FILES:
         found.read(file)
-    _show(found)
+    _show(found, as_json)
 
 
 @app.command("push")
 def push(
     folder: Annotated[Path, typer.Argument(metavar="BUNDLE")],
     uri: Annotated[str, typer.Argument(metavar="S3-URI", help="s3://bucket/prefix; a prefix for each model.")],
+    as_json: Json = False,
 ) -> None:
     """Upload a bundle to S3, where a deployed stack takes it from (its parameter BundleUri).
 
@@ -71,6 +74,9 @@ def push(
 
     found = open_bundle(folder)
     push_bundle(found, uri)
+    if as_json:
+        console.print_json({"uri": uri} | found.model.model_dump())
+        return
     console.answers.print(
         f"{found.model.name} {found.model.version} is in {uri}; use it with\n"
         f"sam deploy --parameter-overrides BundleUri={uri}",
@@ -79,8 +85,12 @@ def push(
     )
 
 
-def _show(found: "Bundle") -> None:
+def _show(found: "Bundle", as_json: bool) -> None:
     height, width = found.size
+    if as_json:
+        about = {"folder": str(found.folder), "height": height, "width": width, "labels": found.labels}
+        console.print_json(found.model.model_dump() | about | {"certificate": found.certified})
+        return
     console.answers.print(
         f"{found.model.name} {found.model.version}: {height} x {width}, {', '.join(found.labels)}; {found.folder}\n"
         f"Trustworthiness of its maps: {found.certified}",

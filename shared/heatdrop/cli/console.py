@@ -1,11 +1,13 @@
 """What a person sees in the terminal: tables, progress, sentences. Programs read standard output, people read both."""
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -50,6 +52,13 @@ def track(items: Iterable[T], description: str, total: int, printing: bool = Fal
     """Go through ``items`` with a progress bar; without where ``printing`` each to the same terminal shows as much."""
     with progress_bar(disable=printing and sys.stdout.isatty()) as bar:
         yield from bar.track(items, description=description, total=total)
+
+
+def print_json(answer: Any) -> None:
+    """One answer as one line of JSON, for programs."""
+    text = answer.model_dump_json() if isinstance(answer, BaseModel) else json.dumps(answer, ensure_ascii=False)
+    sys.stdout.buffer.write(f"{text}\n".encode())
+    sys.stdout.flush()
 
 
 def show_results(results: Sequence[Result], output: Path | None = None) -> None:

@@ -1,6 +1,5 @@
 """``heatdrop drop``."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -37,7 +36,7 @@ def drop(
     if as_json:
         for file, made in dropped:
             answer = {"file": shown(file), "image_id": image_id(made), "key": made.key, "bucket": made.bucket}
-            print(json.dumps(answer, ensure_ascii=False), flush=True)
+            console.print_json(answer)
     else:
         console.show_rows(("file", "image", "key"), [(shown(file), image_id(made), made.key) for file, made in dropped])
 

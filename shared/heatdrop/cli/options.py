@@ -15,7 +15,7 @@ Out = Annotated[Path, typer.Option(help="Folder for results.jsonl and the heatma
 BundleFolder = Annotated[
     Path | None, typer.Option("--bundle", help="A model bundle; the chest X-ray model that comes along by default.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead, one object a line.")]
 
 _SETTINGS: dict[str, Any] = {
     "method": Annotated[Method, typer.Option(help="How heatmaps are made.")],

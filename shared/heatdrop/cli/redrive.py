@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from heatdrop.cli import console
+from heatdrop.cli.options import Json
 from heatdrop.cli.targets import Folder, Local, Stack, find_target
-from heatdrop.text import printable
+from heatdrop.text import counted, printable
 
 if TYPE_CHECKING:
     from heatdrop.records import Record
@@ -21,6 +22,7 @@ def redrive_images(
     local: Local = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be brought back.")] = False,
     out: Folder = Path("out"),
+    as_json: Json = False,
 ) -> None:
     """Bring FAILED images and what could not be settled back into the pipeline, once the cause is mended.
 
@@ -41,17 +43,27 @@ def redrive_images(
         failed = list(failed_images(records, images or []))
         if dry_run:
             for record in failed:
-                console.answers.print(_line(record), markup=False, soft_wrap=True)
-            letters = 0 if images else dead_letters.count()
-            console.answers.print(f"{len(failed)} images and {letters} dead letters would be brought back.")
+                _show(record, as_json)
+            _sum_up(len(failed), 0 if images else dead_letters.count(), "would be brought back", as_json)
             return
         # First, since what could not be settled may fail more images, which is then seen.
         letters = 0 if images else dead_letters.send_back()
         count = redrive(failed, records, DropQueue(outputs["IngestQueue"]))
     except (BotoCoreError, ClientError) as error:
         raise CloudUnreachable(f"the redrive stopped half-way; run it again: {error}") from error
-    console.answers.print(f"{count} images and {letters} dead letters were brought back.")
+    _sum_up(count, letters, "were brought back", as_json)
 
 
-def _line(record: "Record") -> str:
-    return printable(f"{record.image_id}  {record.drop.key}  {record.reason}")
+def _show(record: "Record", as_json: bool) -> None:
+    image = {"image_id": record.image_id, "key": record.drop.key, "reason": record.reason}
+    if as_json:
+        console.print_json(image)
+    else:
+        console.answers.print(printable("  ".join(map(str, image.values()))), markup=False, soft_wrap=True)
+
+
+def _sum_up(images: int, letters: int, what: str, as_json: bool) -> None:
+    if as_json:
+        console.print_json({"images": images, "dead_letters": letters})
+    else:
+        console.answers.print(f"{counted(images, 'image')} and {counted(letters, 'dead letter')} {what}.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from heatdrop.cli import console
+from heatdrop.cli.options import Json
 from heatdrop.cli.targets import Folder, Local, Stack, find_target
 from heatdrop.errors import InvalidRequest
 from heatdrop.model.certificate import Certificate
@@ -70,7 +71,7 @@ def show(
     stack: Stack = None,
     local: Local = False,
     out: Folder = Path("out"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show all that is known about one image, with links to its heatmaps that end after minutes.
 
@@ -79,7 +80,7 @@ def show(
     api = find_target(stack, local, out).api
     record = api.get("images", image)
     if as_json:
-        print(json.dumps(record, ensure_ascii=False))
+        console.print_json(record)
         return
     facts = [("state", record["state"]), ("key", record["key"]), ("dropped", record["created_at"])]
     facts += [("reason", record["reason"])] if record["reason"] else []

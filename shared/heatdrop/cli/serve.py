@@ -2,6 +2,7 @@
 
 import secrets
 import shlex
+import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 
 from heatdrop.artefacts import OutputFolder
 from heatdrop.cli import bundles, console
-from heatdrop.cli.options import BundleFolder, with_settings
+from heatdrop.cli.options import BundleFolder, Json, with_settings
 from heatdrop.errors import InvalidRequest
 from heatdrop.local.running import RunningCloud, find_running
 from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings
@@ -25,11 +26,14 @@ def serve(
     out: Annotated[Path, typer.Option(help="Folder for the logs, and for what other commands find it by.")] = Path(
         "out"
     ),
+    as_json: Json = False,
 ) -> None:
     """Keep the cloud up on this machine, for the AWS CLI, curl and the other commands, until Ctrl-C.
 
     Example: heatdrop serve --port 8020 --dicom
     """
+    # Whoever tells it to stop means what Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if find_running(out):
         raise InvalidRequest(f"a cloud of {out} is running already; stop it, or choose another --out")
     ready, folder = bundles.chosen(bundle), OutputFolder(out)
@@ -45,7 +49,11 @@ def serve(
             serving(ready, settings, folder.root, port) as (cloud, running),
             listening(Viewer(running.outputs["ApiUrl"], token=token), place) as viewer,
         ):
-            show_addresses(running, out, f"{viewer}/?token={token}")
+            link = f"{viewer}/?token={token}"
+            if as_json:
+                console.print_json(running.model_dump() | {"viewer": link})
+            else:
+                show_addresses(running, out, link)
             while True:
                 cloud.check()
                 time.sleep(1)

@@ -25,6 +25,7 @@ def train_with_progress(
     image_size: int,
     small_first: str,
     keep_source: Path | None,
+    as_json: bool = False,
 ) -> None:
     """Train with progress bars and print the figures.
 
@@ -51,6 +52,9 @@ def train_with_progress(
         listener = Listener(track, on_step, on_epoch, bar.console.print)
         recipe = _recipe(choices, epochs, image_size, small_first, listener)
         bundle, measured = train(data, recipe, output, output.name, listener, keep_source)
+    if as_json:
+        console.print_json({"bundle": str(output), "model": bundle.model.model_dump(), "metrics": measured})
+        return
     show_metrics(measured)
     console.answers.print(f"Bundle {bundle.model.name} {bundle.model.version} is in {output}", markup=False)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from heatdrop.cli import console
+from heatdrop.cli.options import Json
 from heatdrop.cli.targets import Folder, Local, Stack, find_target
 from heatdrop.vocabulary import DISCLAIMER
 
@@ -19,6 +20,7 @@ def view(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes any that is free.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = True,
     out: Folder = Path("out"),
+    as_json: Json = False,
 ) -> None:
     """Look at images and their heatmaps in the browser, with your own AWS credentials, until Ctrl-C.
 
@@ -33,7 +35,10 @@ def view(
     viewer = Viewer(target.outputs["ApiUrl"], target.signer, token)
     with reserved(port) as place, listening(viewer, place) as address:
         link = f"{address}/?token={token}"
-        console.answers.print(f"Open {link}\n{DISCLAIMER} Stop with Ctrl-C.", markup=False, soft_wrap=True)
+        if as_json:
+            console.print_json({"viewer": link})
+        else:
+            console.answers.print(f"Open {link}\n{DISCLAIMER} Stop with Ctrl-C.", markup=False, soft_wrap=True)
         if browser:
             webbrowser.open(link)
         threading.Event().wait()

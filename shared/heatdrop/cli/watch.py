@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from heatdrop.cli import console
+from heatdrop.cli.options import Json
 from heatdrop.cli.targets import Folder, Local, Stack, find_target
 from heatdrop.vocabulary import State
 
@@ -18,7 +19,7 @@ def watch(
     state: Annotated[list[State] | None, typer.Option(help="Only this state; may be repeated.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="End after so many; else Ctrl-C ends it.")] = None,
     out: Folder = Path("out"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the notifications themselves.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print the news of images as they come, through a queue that goes away again at the end.
 
@@ -58,7 +59,7 @@ def _print_news(subscription: Any, count: int | None, as_json: bool) -> None:
     while True:
         for news in subscription.pending():
             if as_json:
-                print(news.model_dump_json(), flush=True)
+                console.print_json(news)
             else:
                 console.show_news(news)
             heard += 1

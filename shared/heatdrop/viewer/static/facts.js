@@ -62,15 +62,18 @@ function checks(certificate) {
 }
 
 /** The measured numbers behind the findings, for those who ask. */
-function figures({ checks }) {
-  const measured = checks.flatMap((check) => Object.entries(check.figures ?? {}));
+function figures(certificate) {
+  const measured = certificate.checks.filter((check) => Object.keys(check.figures ?? {}).length > 0);
   if (!measured.length) return null;
-  const value = (figure) => (Array.isArray(figure) ? `${raw(figure[0])} (${raw(figure[1])} to ${raw(figure[2])})` : raw(figure));
+  const inNumbers = (figure) => (Array.isArray(figure) ? `${raw(figure[0])} (${raw(figure[1])} to ${raw(figure[2])})` : raw(figure));
   return el(
     "details",
     { class: "figures" },
     el("summary", {}, "Measured figures, with 95\u00a0% intervals"),
-    table(Object.fromEntries(measured.map(([name, figure]) => [name, value(figure)]))),
+    measured.map((check) => [
+      el("h4", {}, words(check.name)),
+      table(Object.fromEntries(Object.entries(check.figures).map(([name, figure]) => [name, inNumbers(figure)]))),
+    ]),
   );
 }
 

@@ -46,8 +46,8 @@ export function raw(value) {
   return size >= 1e-3 && size < 1e4 ? value.toPrecision(3) : value.toExponential(2);
 }
 
-/** "noise_level" to "Noise level". */
+/** "noise_level" to "Noise level", "auc_macro" to "AUC macro". */
 export function words(name) {
-  const text = name.replaceAll("_", " ");
+  const text = name.replaceAll("_", " ").replace(/\b(auc|ssim)\b/g, (short) => short.toUpperCase());
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -83,11 +83,11 @@ def show_results(results: Sequence[Result], output: Path | None = None) -> None:
     answers.print(DISCLAIMER, style="dim")
 
 
-def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table of text that comes from outside."""
+def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], whole: Container[str] = ("image_id",)) -> None:
+    """A table of text that comes from outside; cells of ``whole`` columns stay in one piece, to be copied."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in rows:
         table.add_row(*(escape(printable(cell)) for cell in row))
     answers.print(table)

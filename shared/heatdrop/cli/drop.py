@@ -38,7 +38,9 @@ def drop(
             answer = {"file": shown(file), "image_id": image_id(made), "key": made.key, "bucket": made.bucket}
             console.print_json(answer)
     else:
-        console.show_rows(("file", "image", "key"), [(shown(file), image_id(made), made.key) for file, made in dropped])
+        console.show_rows(
+            ("file", "image_id", "key"), [(shown(file), image_id(made), made.key) for file, made in dropped]
+        )
 
 
 def _put(files: list[Path], bucket: str, prefix: str) -> Iterator[tuple[Path, Drop]]:

@@ -15,6 +15,7 @@ from heatdrop.cli.options import Json
 from heatdrop.cli.targets import Folder, Local, Stack, find_target
 from heatdrop.errors import InvalidRequest
 from heatdrop.model.certificate import Certificate
+from heatdrop.text import counted
 from heatdrop.vocabulary import DISCLAIMER, State
 
 if TYPE_CHECKING:
@@ -57,13 +58,11 @@ def results(
     }
     rows = (_row(image) for image in target.api.images(limit, **filters, **moments))
     if form == "table":
-        shown = ("image_id", "state", "key", "label", "score", "reason")
-        console.show_rows(shown, [[_cell(row[name]) for name in shown] for row in rows])
-        console.answers.print(DISCLAIMER, style="dim")
+        _show_table(list(rows))
     elif form == "parquet" and output is not None:
-        _write_parquet(list(rows), output)
+        _tell(_write_parquet(list(rows), output), output)
     else:
-        _write_lines(rows, form, output)
+        _tell(_write_lines(rows, form, output), output)
 
 
 def show(
@@ -122,29 +121,46 @@ def _row(image: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+def _show_table(rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        console.messages.print("No image fits. Put some in with heatdrop drop, or ask for less.")
+        return
+    best = [f"{row['label']} {row['score']:.3f}" if row["label"] is not None else "" for row in rows]
+    cells = [
+        (row["image_id"], row["state"], row["key"], row["reason"] or text) for row, text in zip(rows, best, strict=True)
+    ]
+    console.show_rows(("image_id", "state", "key", "class, or why not"), cells, ("image_id", "state"))
+    console.answers.print(DISCLAIMER, style="dim")
 
 
-def _write_lines(rows: Iterable[dict[str, Any]], form: Format, output: Path | None) -> None:
+def _tell(count: int, output: Path | None) -> None:
+    if output is not None:
+        console.messages.print(f"{counted(count, 'image')} in {output}", markup=False, soft_wrap=True)
+
+
+def _write_lines(rows: Iterable[dict[str, Any]], form: Format, output: Path | None) -> int:
+    """Write each row as it comes; returns how many there were."""
+    count = 0
     try:
         stream = output.open("w", encoding="utf-8", newline="") if output else sys.stdout
     except OSError as error:
         raise InvalidRequest(f"{output} cannot be written: {error.strerror}") from error
     try:
-        if form == "json":
-            for row in rows:
-                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-        else:
-            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        if form == "csv":
             writer.writeheader()
-            writer.writerows(rows)
+        for count, row in enumerate(rows, start=1):  # noqa: B007 (the last is how many there are)
+            if form == "csv":
+                writer.writerow(row)
+            else:
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
     finally:
         if output:
             stream.close()
+    return count
 
 
-def _write_parquet(rows: Sequence[dict[str, Any]], output: Path) -> None:
+def _write_parquet(rows: Sequence[dict[str, Any]], output: Path) -> int:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -157,3 +173,4 @@ def _write_parquet(rows: Sequence[dict[str, Any]], output: Path) -> None:
         parquet.write_table(pa.Table.from_pylist(dated, schema), output)
     except OSError as error:
         raise InvalidRequest(f"{output} cannot be written: {error}") from error
+    return len(rows)

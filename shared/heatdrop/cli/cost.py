@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from heatdrop.cli import console
+from heatdrop.cli.options import Json
 from heatdrop.cost import prices
 from heatdrop.cost.costs import Setup, Timings, measured_timings, per_thousand, stored_mb
 from heatdrop.cost.flow import Day, Limits, simulate
@@ -29,6 +30,7 @@ def cost(
     jobs: Annotated[int, typer.Option(min=1, help="Heatmap jobs that run at once.")] = Limits.jobs,
     concurrency: Annotated[int, typer.Option(min=2, help="InferenceConcurrency.")] = Limits.inference_concurrency,
     plot: Annotated[Path | None, typer.Option(help="Also draw where the flow is full, as a PNG.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Compute what images cost, and where the flow is full, from the times of a run and list prices.
 
@@ -47,14 +49,19 @@ def cost(
     setup = Setup(job_start=job_start, spot_discount=spot_discount, stored_mb=stored)
     limits = Limits(jobs=jobs, inference_concurrency=concurrency)
     daily = images / _DAYS[per]
-    _show_costs(per_thousand(timings, setup, compute), images, per)
-    _show_flow(simulate(daily, timings, setup, limits), daily)
-    console.answers.print(
-        f"Measured: {timings.infer:.3f} s inference and {stored:.1f} MB of results an image; {timings.origin}.\n"
-        f"List prices: {prices.REGION}, {prices.AS_OF}, without free tiers, data transfer and logs. "
-        f"Assumed: {job_start:.0f} s before a job's first image, Spot {spot_discount:.0%} off.",
-        style="dim",
-    )
+    thousand, day = per_thousand(timings, setup, compute), simulate(daily, timings, setup, limits)
+    if as_json:
+        flow = {"utilisation": day.utilisation, "bottleneck": day.bottleneck, "left_at_end_of_day": _left(day)}
+        console.print_json({"images": images, "per": per, "dollars_per_thousand_images": thousand} | flow)
+    else:
+        _show_costs(thousand, images, per)
+        _show_flow(day, daily)
+        console.answers.print(
+            f"Measured: {timings.infer:.3f} s inference and {stored:.1f} MB of results an image; {timings.origin}.\n"
+            f"List prices: {prices.REGION}, {prices.AS_OF}, without free tiers, data transfer and logs. "
+            f"Assumed: {job_start:.0f} s before a job's first image, Spot {spot_discount:.0%} off.",
+            style="dim",
+        )
     if plot is not None:
         from heatdrop.cost.plot import plot_flow
 
@@ -93,6 +100,11 @@ def _show_flow(day: Day, daily: float) -> None:
     for name, share in day.utilisation.items():
         table.add_row(name, f"{share:.1%}")
     console.answers.print(table)
-    waiting = day.waiting_for_inference[-1] + day.waiting_for_heatmap[-1]
+    waiting = _left(day)
     verdict = f"{waiting:,.0f} images are left at the end of the day" if waiting >= 1 else "nothing is left waiting"
     console.answers.print(f"First to be full: {day.bottleneck}; {verdict}.")
+
+
+def _left(day: Day) -> float:
+    """How many images still wait at the end of the day."""
+    return float(day.waiting_for_inference[-1] + day.waiting_for_heatmap[-1])

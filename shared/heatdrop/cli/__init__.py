@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from typing import Any
 
 from heatdrop.errors import HeatdropError, InvalidBundle, InvalidDataset, InvalidRequest
 
@@ -21,15 +22,14 @@ def main() -> None:
     from heatdrop.cli.app import app
 
     # What Typer raises of options and arguments has no name of its own there.
-    (wrong_usage,) = BadParameter.__bases__
+    wrong_usage: type[Exception] = BadParameter.__bases__[0]
     try:
         code = app(prog_name="heatdrop", standalone_mode=False)
     except HeatdropError as error:
         _say(str(error))
         code = 2 if isinstance(error, InvalidRequest | InvalidBundle | InvalidDataset) else 1
     except wrong_usage as error:
-        if error.format_message():  # `heatdrop` alone has printed its help and says no more
-            _say(_usage(error))
+        _say(_usage(error))
         code = 2
     if code == INTERRUPTED:
         _say("interrupted")
@@ -37,16 +37,19 @@ def main() -> None:
 
 
 def _say(sentence: str) -> None:
+    if not sentence:
+        return
     from heatdrop.cli.console import messages
     from heatdrop.text import printable
 
     messages.print(f"heatdrop: {printable(sentence)}", style="red", markup=False, soft_wrap=True)
 
 
-def _usage(error: Exception) -> str:
-    """What is wrong with how a command was called, and where it is said how to call it."""
-    problem: str = error.format_message()  # type: ignore[attr-defined]
-    problem = problem.replace("Value error, ", "").rstrip(".")
+def _usage(error: Any) -> str:
+    """What is wrong with how a command was called, and where it is said how to; nothing where help was printed."""
+    problem: str = error.format_message().replace("Value error, ", "").rstrip(".")
+    if not problem:
+        return ""
     end = "" if problem.endswith("?") else "."
-    path = error.ctx.command_path if getattr(error, "ctx", None) else "heatdrop"
+    path = error.ctx.command_path if error.ctx else "heatdrop"
     return f"{problem[:1].lower()}{problem[1:]}{end} See `{path} --help`."

@@ -175,6 +175,18 @@ def test_queue_of_a_watcher_is_gone_afterwards(served: Served) -> None:
     assert boto3.client("sns", **local).list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"] == []
 
 
+def test_viewer_of_a_cloud_answers_those_who_have_its_link(served: Served) -> None:
+    with served.start("view", "--local", "--no-browser", "--json") as viewing, requests.Session() as browser:
+        assert viewing.stdout is not None
+        link = json.loads(viewing.stdout.readline())["viewer"]
+        health = f"{link.partition('/?')[0]}/api/health"
+        assert browser.get(health, timeout=30).status_code == 403
+        assert "not a medical device" in browser.get(link, timeout=30).text
+        assert browser.get(health, timeout=30).json()["status"] == "ok"
+        viewing.send_signal(signal.SIGINT)
+        assert viewing.wait(timeout=30) == 130
+
+
 @pytest.mark.parametrize("command", [("results",), ("watch", "--local"), ("show", "0" * 32)], ids=lambda c: c[0])
 def test_command_without_a_cloud_says_what_to_do(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

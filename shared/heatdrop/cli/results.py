@@ -107,7 +107,7 @@ def show(
 def _certified(api: "ApiClient", version: str) -> str:
     """What is known of the trustworthiness of a model's maps, in one line."""
     for model in api.get("models")["models"]:
-        if model["version"] == version and model["certificate"]:
+        if model["version"] == version and model.get("certificate"):
             return f"certificate {Certificate.model_validate(model['certificate']).summary}"
     return "certificate not measured"
 

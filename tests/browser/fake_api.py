@@ -172,7 +172,8 @@ class FakeApi:
         return _json(explanation, 202)
 
     def take_object(self, request: Request) -> Response:
-        self.uploads[request.form["key"]] = request.files["file"].read()
+        with request.files["file"].stream as content:  # a temporary file, if it is large
+            self.uploads[request.form["key"]] = content.read()
         return Response(status=204)
 
     def give_object(self, _request: Request, key: str) -> Response:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from moto.batch.models import Job
-from tests.containers.engine import BUILD, HEATMAPS, LAMBDA_BASE, ROOT, docker, invoke, sam
+from tests.containers.engine import BUILD, HEATMAPS, LAMBDA_BASE, REGION, ROOT, api_of, docker, invoke, run_in, sam
 from tests.integration.cloud import Cloud, Event
 
 from heatdrop.local.aws import LocalAws
@@ -20,6 +21,10 @@ from heatdrop.model.default import BUILT
 from heatdrop.records import Records
 from heatdrop.storage import Storage
 from heatdrop.subscription import Subscription
+from heatdrop.vocabulary import Drop
+
+Call = Callable[[str, Event], Any]
+RunJob = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -87,7 +92,7 @@ def cloud(local_aws: LocalAws, jobs: list[Job]) -> Cloud:
 @pytest.fixture(scope="session")
 def in_cloud(local_aws: LocalAws) -> dict[str, str]:
     """The environment that points a container at the cloud."""
-    credentials = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "eu-west-1"}
+    credentials = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": REGION}
     return credentials | {"AWS_ENDPOINT_URL": local_aws.endpoint, "AWS_EC2_METADATA_DISABLED": "true"}
 
 
@@ -105,13 +110,62 @@ def template(built: Path, cloud: Cloud, in_cloud: dict[str, str]) -> Path:
     return path
 
 
-@pytest.fixture
-def call(template: Path, tmp_path: Path) -> Callable[[str, Event], Any]:
+@pytest.fixture(scope="session")
+def call(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Call:
     """Invoke a built function with an event."""
+    file = tmp_path_factory.mktemp("events") / "event.json"
 
     def call_(function: str, event: Event) -> Any:
-        file = tmp_path / "event.json"
         file.write_text(json.dumps(event))
         return invoke(function, template, file)
 
     return call_
+
+
+@pytest.fixture(scope="session")
+def run_job(heatmaps_image: str, cloud: Cloud, in_cloud: dict[str, str]) -> RunJob:
+    """Do what Batch does: the deployed command with a job's parameters, in the deployed environment and changes to it."""
+
+    def run_job_(job: Job, **changes: str) -> subprocess.CompletedProcess[str]:
+        command = job.describe()["container"]["command"]
+        command = [job.parameters["manifest"] if word == "Ref::manifest" else word for word in command]
+        return run_in(heatmaps_image, *command, env=cloud.job_environment | in_cloud | changes)
+
+    return run_job_
+
+
+@pytest.fixture(scope="session")
+def radiograph(chest_dicom: Path) -> bytes:
+    """A real chest radiograph, JPEG 2000 in DICOM."""
+    return chest_dicom.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def answers() -> list[Any]:
+    """What the inference function answered to each batch."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def classified(cloud: Cloud, call: Call, radiograph: bytes, answers: list[Any]) -> list[list[Drop]]:
+    """Three batches that the built function has classified, and so three jobs: of two drops, of one, and of one."""
+    batches = [
+        [cloud.put(radiograph, "ward 3/chest+x-ray.dcm"), cloud.put(radiograph)],
+        [cloud.put(radiograph)],
+        [cloud.put(radiograph)],
+    ]
+    answers += [call("InferenceFunction", cloud.drop_event(*drops)) for drops in batches]
+    return batches
+
+
+@pytest.fixture(scope="session")
+def job_of_two(cloud: Cloud, run_job: RunJob, classified: list[list[Drop]]) -> subprocess.CompletedProcess[str]:
+    """The first batch's job has run in the built container."""
+    return run_job(cloud.jobs[0])
+
+
+@pytest.fixture(scope="session")
+def api(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the API: its built function behind `sam local start-api`."""
+    with api_of(template, tmp_path_factory.mktemp("api") / "log") as address:
+        yield address

@@ -2,8 +2,13 @@
 
 import json
 import os
+import shutil
+import socket
 import subprocess
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +19,25 @@ BUILD = ROOT / "build" / "sam"
 SAM = ROOT / "build" / "tools" / "sam" / "bin" / "sam"
 LAMBDA_BASE = "public.ecr.aws/lambda/python:3.12"
 HEATMAPS = "heatdrop-heatmaps:test"
+REGION = "eu-west-1"
+DOCKER = "docker" if shutil.which("docker") else "podman"
 
 
 def docker(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Call the engine; raises unless ``check=False``."""
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, **{"check": True, **options})
+    return subprocess.run([DOCKER, *arguments], capture_output=True, text=True, **{"check": True, **options})
 
 
-def run_in(image: str, *command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command in a fresh container of an image."""
+def run_in(
+    image: str, *command: str, env: dict[str, str] | None = None, options: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a fresh container of an image, with further ``options`` of the engine."""
     variables = [part for name, value in (env or {}).items() for part in ("--env", f"{name}={value}")]
     program, *arguments = command
     name = f"heatdrop-test-{uuid.uuid4().hex}"
+    entry = ("--entrypoint", program, image)
     try:
-        done = docker("run", "--name", name, *variables, "--entrypoint", program, image, *arguments, check=False)
+        done = docker("run", "--name", name, *variables, *options, *entry, *arguments, check=False)
         # Not every engine hands a container's exit code on to `docker run`.
         done.returncode = int(docker("inspect", "--format", "{{.State.ExitCode}}", name).stdout)
         return done
@@ -37,22 +47,58 @@ def run_in(image: str, *command: str, env: dict[str, str] | None = None) -> subp
 
 def compressed_mb(image: str) -> float:
     """What a registry stores of an image and Lambda pulls; the engine itself tells the unpacked size alone."""
-    packed = f"docker save {image} | gzip -1 | wc -c"
+    packed = f"{DOCKER} save {image} | gzip -1 | wc -c"
     return int(subprocess.run(["sh", "-c", packed], capture_output=True, text=True, check=True).stdout) / 1e6
 
 
 def sam(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Call the SAM CLI without anybody's credentials."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    environment["SAM_CLI_TELEMETRY"] = "0"
-    if docker("image", "inspect", LAMBDA_BASE, check=False).returncode == 0:
-        arguments = (*arguments, "--skip-pull-image")
-    done = subprocess.run([str(SAM), *arguments], capture_output=True, text=True, env=environment, cwd=ROOT)
+    command, environment = _sam(*arguments)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done
 
 
 def invoke(function: str, template: Path, event: Path) -> Any:
     """`sam local invoke`: what the function answers to an event."""
-    done = sam("local", "invoke", function, "--template", str(template), "--event", str(event), "--region", "eu-west-1")
+    done = sam("local", "invoke", function, "--template", str(template), "--event", str(event), "--region", REGION)
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@contextmanager
+def api_of(template: Path, log: Path) -> Iterator[str]:
+    """`sam local start-api`, as long as the ``with`` block: the address at which it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command, environment = _sam(
+        *("local", "start-api", "--template", str(template), "--region", REGION),
+        *("--host", "127.0.0.1", "--port", str(port), "--warm-containers", "LAZY"),
+    )
+    with log.open("w") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, env=environment, cwd=ROOT)
+    try:
+        _wait_for(port, process, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(600):
+        assert process.poll() is None, log.read_text()
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"the API does not answer: {log.read_text()}")
+
+
+def _sam(*arguments: str) -> tuple[list[str], dict[str, str]]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment["SAM_CLI_TELEMETRY"] = "0"
+    if docker("image", "inspect", LAMBDA_BASE, check=False).returncode == 0:
+        arguments = (*arguments, "--skip-pull-image")
+    return [str(SAM), *arguments], environment

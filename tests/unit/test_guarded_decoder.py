@@ -132,6 +132,31 @@ def test_file_that_takes_too_much_memory_is_rejected_and_the_next_is_decoded() -
         assert decoder.decode(CORPUS["JPEG"]).format == "JPEG"
 
 
+def test_process_that_does_not_start_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cv2.py").write_text("raise ImportError('a broken installation')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with GuardedDecoder() as decoder, pytest.raises(DecoderLost, match=r"does not start \(exit code 1\); mend the inst"):
+        decoder.decode(CORPUS["JPEG"])
+
+
+def test_error_that_is_no_rejection_is_blamed_on_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``sitecustomize`` runs before the process does; here a decoder fails in a way that nobody thought of."""
+    broken = "from heatdrop import images\ndef decode(*a, **k): raise ZeroDivisionError\nimages.decode = decode\n"
+    (tmp_path / "sitecustomize.py").write_text(broken)
+    monkeypatch.syspath_prepend(tmp_path)
+    with GuardedDecoder() as decoder, pytest.raises(UnsafeImage, match="makes its decoder crash"):
+        decoder.decode(CORPUS["JPEG"])
+
+
+def test_process_finds_what_lies_in_the_folder_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("from pathlib import Path\nPath(__file__).with_name('seen').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    with GuardedDecoder() as decoder:
+        assert decoder.decode(CORPUS["JPEG"]).format == "JPEG"
+    assert (tmp_path / "seen").exists()
+
+
 def test_process_knows_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "secret")
     with GuardedDecoder() as decoder:

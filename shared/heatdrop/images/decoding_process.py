@@ -16,6 +16,9 @@ import numpy as np
 from heatdrop.errors import RejectedImage
 from heatdrop.images import DecodedImage, Limits, decode
 
+FILE_AT_FAULT = 70
+"""Exit code where decoding ended in an error that is no rejection. An installation that does not work ends with others."""
+
 
 def main() -> None:
     """Serve until there are no more requests."""
@@ -29,7 +32,10 @@ def main() -> None:
         _limit(resource.RLIMIT_DATA, request["memory_bytes"])
         _limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + request["cpu_seconds"])
         data = sys.stdin.buffer.read(request["length"])
-        answer(request, data, answers)
+        try:
+            answer(request, data, answers)
+        except Exception:
+            sys.exit(FILE_AT_FAULT)
 
 
 def answer(request: dict[str, Any], data: bytes, answers: BinaryIO) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ import numpy as np
 from heatdrop import errors
 from heatdrop.errors import DecoderLost, RejectedImage, UnsafeImage
 from heatdrop.images import DecodedImage, Limits
+from heatdrop.images.decoding_process import FILE_AT_FAULT
 
 CPU_SECONDS = 5
 """Processor time that decoding one file may take. Not time on the wall: a busy machine is no fault of the image."""
@@ -78,6 +80,9 @@ class GuardedDecoder:
         if isinstance(answer, int):
             if answer in (-signal.SIGKILL, -signal.SIGTERM):
                 raise DecoderLost("the process that decodes images was killed twice; redrive the image")
+            if answer >= 0 and answer != FILE_AT_FAULT:
+                message = f"the process that decodes images does not start (exit code {answer})"
+                raise DecoderLost(f"{message}; mend the installation, then redrive the image")
             raise UnsafeImage(f"The file makes its decoder crash; {_ADVICE}")
         return answer
 
@@ -125,7 +130,8 @@ class GuardedDecoder:
 
 def _start() -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    environment |= {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    # Absolute, since it works elsewhere; an empty entry is the folder of now.
+    environment |= {"PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path)}
     # Threads would only take memory, stack by stack.
     environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(

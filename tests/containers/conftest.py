@@ -124,7 +124,7 @@ def call(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Call:
 
 @pytest.fixture(scope="session")
 def run_job(heatmaps_image: str, cloud: Cloud, in_cloud: dict[str, str]) -> RunJob:
-    """Do what Batch does: the deployed command with a job's parameters, in the deployed environment and changes to it."""
+    """Do what Batch does: the deployed command with a job's parameters and environment, and changes to that."""
 
     def run_job_(job: Job, **changes: str) -> subprocess.CompletedProcess[str]:
         command = job.describe()["container"]["command"]

@@ -1,4 +1,4 @@
-"""The API as it is built: its function in Lambda's container, behind `sam local start-api` and in front of real records.
+"""The API as it is built: its function in Lambda's container, behind `sam local start-api`, before real records.
 
 Nobody is asked for a signature here: the SAM CLI leaves IAM's authorisation out.
 """
@@ -23,9 +23,7 @@ pytestmark = pytest.mark.containers
 
 
 @pytest.fixture(scope="module")
-def explained(
-    cloud: Cloud, classified: list[list[Drop]], job_of_two: subprocess.CompletedProcess[str]
-) -> Drop:
+def explained(cloud: Cloud, classified: list[list[Drop]], job_of_two: subprocess.CompletedProcess[str]) -> Drop:
     """An image that went the whole way."""
     return classified[0][0]
 
@@ -96,7 +94,9 @@ print(sorted({"numpy", "cv2", "tensorflow", "ai_edge_litert", "pydicom"} & set(s
 print(heatdrop.api.routes.__file__)
 """
     mounts = ("--volume", f"{built / 'ApiFunction'}:/var/task:ro", "--volume", f"{built / 'HeatdropLayer'}:/opt:ro")
-    done = run_in(LAMBDA_BASE, "python", "-c", script, env={"PYTHONPATH": "/var/task:/opt/python:/var/runtime"}, options=mounts)
+    done = run_in(
+        LAMBDA_BASE, "python", "-c", script, env={"PYTHONPATH": "/var/task:/opt/python:/var/runtime"}, options=mounts
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["[]", "/opt/python/heatdrop/api/routes.py"]
     assert [file.name for file in (built / "ApiFunction").iterdir()] == ["app.py"]

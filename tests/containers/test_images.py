@@ -40,12 +40,14 @@ def test_inference_image_compiles_nothing_at_a_cold_start(built: Path) -> None:
     assert int(sources) == int(compiled) > 0
 
 
-def test_decoder_is_guarded_where_nothing_can_be_written_and_no_memory_is_shared(built: Path, chest_dicom: Path) -> None:
+def test_decoder_is_guarded_where_nothing_can_be_written_and_no_memory_is_shared(
+    built: Path, chest_dicom: Path
+) -> None:
     script = """
 import os, signal
 from pathlib import Path
 import cv2, numpy as np
-from heatdrop.errors import UnsafeImage
+from heatdrop.errors import RejectedImage
 from heatdrop.images.guarded import GuardedDecoder
 print(Path("/dev/shm").exists(), os.access("/var/task", os.W_OK))
 chest = Path("/mnt/chest.dcm").read_bytes()
@@ -57,15 +59,15 @@ large = cv2.imencode(".png", np.zeros((9000, 9000, 3), np.uint8))[1].tobytes()
 with GuardedDecoder(memory_bytes=150 << 20) as decoder:
     try:
         print(decoder.decode(large))
-    except UnsafeImage as error:
-        print("unsafe")
+    except RejectedImage:
+        print("rejected")
     print(decoder.decode(chest, at_least=(160, 160)).width)
 """
     # As Lambda runs it: a user without rights, a file system that is read-only, no /dev/shm.
     options = ("--read-only", "--user", "993:990", "--ipc", "none", "--volume", f"{chest_dicom}:/mnt/chest.dcm:ro")
     done = run_in(INFERENCE, "python", "-c", script, options=options)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["False False", "(1955, 1841)", "(1955, 1841)", "unsafe", "1841"]
+    assert done.stdout.splitlines() == ["False False", "(1955, 1841)", "(1955, 1841)", "rejected", "1841"]
 
 
 def test_heatmap_image_runs_as_a_user_without_rights(heatmaps_image: str) -> None:

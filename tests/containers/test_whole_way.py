@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 from tests.containers.conftest import Call, RunJob
-from tests.integration.cloud import Cloud, sample_event
+from tests.integration.cloud import Cloud, Event, sample_event
+from tests.integration.test_job_events import failed_job
 
+from heatdrop.identity import image_id
 from heatdrop.vocabulary import Drop, State
 
 pytestmark = pytest.mark.containers
@@ -21,7 +23,9 @@ def test_inference_classifies_a_batch_and_submits_one_job(
     cloud: Cloud, classified: list[list[Drop]], answers: list[object]
 ) -> None:
     assert answers == [NOTHING_TO_RETRY] * 3
-    assert len(cloud.jobs) == 3
+    for number, drops in enumerate(classified):
+        manifest = cloud.storage.get_manifest(cloud.manifest_keys()[number])
+        assert {entry.image_id for entry in manifest.images} == {image_id(drop) for drop in drops}
     for drop in classified[0]:
         record = cloud.record(drop)
         assert record.state is State.CLASSIFIED
@@ -56,12 +60,9 @@ def test_job_explains_the_images_of_its_manifest(
                 assert json.loads(str(maps["provenance"]))["label"] == heatmap.label
 
 
-def failed(cloud: Cloud, number: int) -> dict[str, object]:
+def failed(cloud: Cloud, number: int) -> Event:
     """The event that tells of the failure of a job."""
-    (message,) = sample_event("job-events-failed-job")["Records"]
-    body = json.loads(message["body"])
-    body["detail"] |= {"jobId": cloud.jobs[number].job_id, "parameters": dict(cloud.jobs[number].parameters)}
-    return {"Records": [message | {"body": json.dumps(body)}]}
+    return failed_job(cloud, cloud.manifest_keys()[number], cloud.jobs[number].job_id)
 
 
 def test_failed_job_leaves_the_images_that_are_explained(

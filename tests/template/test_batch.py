@@ -1,7 +1,7 @@
 """What no linter knows of AWS::Batch: jobs end, machines go away, and nothing has a name that stops updates."""
 
 import pytest
-from tests.template.cloud_template import one, resources, template
+from tests.template.cloud_template import default, one, resources, template
 
 from heatdrop.jobs import COME_AGAIN
 
@@ -28,7 +28,7 @@ def test_retry_rules_end_with_exit_and_a_lost_host_is_retried() -> None:
 
 
 def test_job_has_an_end_before_its_images_count_as_stuck() -> None:
-    timeout = job()["Timeout"]["AttemptDurationSeconds"]
+    timeout = default(job()["Timeout"]["AttemptDurationSeconds"])
     assert 0 < timeout < 60 * template()["Parameters"]["StuckAfterMinutes"]["Default"]
 
 

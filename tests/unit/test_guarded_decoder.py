@@ -135,7 +135,10 @@ def test_file_that_takes_too_much_memory_is_rejected_and_the_next_is_decoded() -
 def test_process_that_does_not_start_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cv2.py").write_text("raise ImportError('a broken installation')")
     monkeypatch.syspath_prepend(tmp_path)
-    with GuardedDecoder() as decoder, pytest.raises(DecoderLost, match=r"does not start \(exit code 1\); mend the inst"):
+    with (
+        GuardedDecoder() as decoder,
+        pytest.raises(DecoderLost, match=r"does not start \(exit code 1\); mend the inst"),
+    ):
         decoder.decode(CORPUS["JPEG"])
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from heatdrop import images
 from heatdrop.bench.first_prediction import ENGINES
-from heatdrop.classifier import Classifier
+from heatdrop.bench.throughput import Throughput, available_cpus, throughput
 from heatdrop.errors import HeatdropError
 from heatdrop.model.bundle import Bundle
 
@@ -29,14 +28,6 @@ class ColdStart:
     peak_mb: float
     label: str
     score: float
-
-
-@dataclass(frozen=True)
-class Throughput:
-    """One warm worker with some threads: images decoded and predicted in a second."""
-
-    threads: int
-    images_per_second: float
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ def cold_start(
     batch: int = 20,
     progress: Callable[[str], None] = lambda step: None,
 ) -> ColdStartReport:
-    """Start both engines in turn, ``rounds`` times, so that a busy moment hits both; then let one worker run warm.
+    """Start both engines in turn, ``rounds`` times, so that a busy moment hits both; then let a worker run warm.
 
     Raises:
         BenchFailed: a process ended without a prediction.
@@ -78,14 +69,8 @@ def cold_start(
             # The first round reads everything from disk, whichever engine it is.
             if number:
                 seen[engine].append(one)
-    threads = sorted({1, *(1 << n for n in range(8) if 1 << n <= _cpus()), _cpus()})
-    throughput = []
-    for count in threads:
-        progress(f"warm, {count} threads")
-        throughput.append(Throughput(count, _throughput(bundle, image, count, batch)))
-    return ColdStartReport(
-        _median(seen["litert"]), _median(seen["keras"]), tuple(throughput), rounds, _cpus(), load_before
-    )
+    warm = throughput(bundle, image, rounds, batch, progress)
+    return ColdStartReport(_median(seen["litert"]), _median(seen["keras"]), warm, rounds, available_cpus(), load_before)
 
 
 def _start(engine: str, bundle: Bundle, image: Path) -> ColdStart:
@@ -112,21 +97,3 @@ def _median(starts: list[ColdStart]) -> ColdStart:
         starts[0].label,
         starts[0].score,
     )
-
-
-def _throughput(bundle: Bundle, image: Path, threads: int, batch: int) -> float:
-    classifier = Classifier(bundle, threads=threads)
-    data = image.read_bytes()
-
-    def one() -> None:
-        classifier.classify(images.decode(data, at_least=bundle.size))
-
-    one()
-    started = time.perf_counter()
-    for _ in range(batch):
-        one()
-    return batch / (time.perf_counter() - started)
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def cold_start(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", exists=True, dir_okay=False, help="The image to predict.")],
     bundle: Annotated[Path | None, typer.Option(help="A model bundle; the chest X-ray model by default.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each engine starts.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each engine starts, and each worker has its turn.")] = 5,
+    batch: Annotated[int, typer.Option(min=1, help="Images that a warm worker takes in a turn.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Time fresh processes to their first prediction, LiteRT beside TensorFlow, and one warm worker.
@@ -29,7 +30,7 @@ def cold_start(
 
     ready = bundles.chosen(bundle)
     with console.messages.status("preparing") as status:
-        report = bench.cold_start(ready, image, rounds, progress=status.update)
+        report = bench.cold_start(ready, image, rounds, batch, progress=status.update)
     if as_json:
         figures = dataclasses.asdict(report) | {"times_faster": report.times_faster}
         sys.stdout.write(json.dumps(figures) + "\n")
@@ -38,7 +39,7 @@ def cold_start(
 
 
 def show(report: "ColdStartReport") -> None:
-    """Print both engines side by side, and the warm worker by threads."""
+    """Print both engines side by side, and the warm worker by how much of a machine it has."""
     starts = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("from a fresh process", "s to first prediction", "peak MB"):
         starts.add_column(heading, justify="left" if heading.startswith("from") else "right")
@@ -46,10 +47,11 @@ def show(report: "ColdStartReport") -> None:
         starts.add_row(name, f"{start.seconds:.2f}", f"{start.peak_mb:.0f}")
     console.answers.print(starts)
     warm = Table(box=None, pad_edge=False, header_style="bold")
-    warm.add_column("one warm worker, threads")
-    warm.add_column("images/s", justify="right")
+    for heading in ("one warm worker, vCPUs", "MB of Lambda for them", "ms to decode", "ms to predict", "images/s"):
+        warm.add_column(heading, justify="left" if heading.startswith("one") else "right")
     for one in report.throughput:
-        warm.add_row(str(one.threads), f"{one.images_per_second:.1f}")
+        times = (f"{1000 * seconds:.1f}" for seconds in (one.decode_seconds, one.predict_seconds))
+        warm.add_row(str(one.cpus), f"{one.lambda_mb:,}", *times, f"{one.images_per_second:.1f}")
     console.answers.print(warm)
     console.answers.print(
         f"LiteRT is there {report.times_faster:.1f} times sooner. Medians of {report.rounds} rounds in turn, "

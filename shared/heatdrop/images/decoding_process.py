@@ -17,7 +17,7 @@ from heatdrop.errors import RejectedImage
 from heatdrop.images import DecodedImage, Limits, decode
 
 FILE_AT_FAULT = 70
-"""Exit code where decoding ended in an error that is no rejection. An installation that does not work ends with others."""
+"""Exit code where decoding ended in an error that is no rejection; a broken installation ends with others."""
 
 
 def main() -> None:

@@ -92,7 +92,8 @@ def results(tmp_path: Path) -> Path:
     path = tmp_path / "results.jsonl"
     (tmp_path / "one.png").write_bytes(bytes(3_000_000))
     line = record(**times) | {
-        "heatmaps": [{"label": "a", "overlay": "one.png", "figure": "one.png", "maps": "one.png"}]
+        "picture": "one.png",
+        "heatmaps": [{"label": "a", "overlay": "one.png", "figure": "one.png", "maps": "one.png", "dicom": None}],
     }
     path.write_text(json.dumps(line) + "\n")
     return path
@@ -102,7 +103,7 @@ def test_command_says_what_is_measured_and_what_is_a_list_price(results: Path, t
     picture = tmp_path / "flow.png"
     done = CliRunner().invoke(app, ["cost", str(results), "--images", "1e6", "--plot", str(picture)])
     assert done.exit_code == 0, done.output
-    measured, listed = "Measured: 0.100 s inference and 9.0 MB", "List prices: us-east-1"
+    measured, listed = "Measured: 0.100 s inference and 12.0 MB", "List prices: us-east-1"
     for words in (measured, listed, "First to be full: heatmap jobs", "Batch (fargate)"):
         assert words in done.output
     assert cv2.imread(str(picture)).std() > 1

@@ -1,6 +1,6 @@
 """Dollars for a thousand images: what each service is asked for one image, times what it takes for that."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -32,7 +32,7 @@ class Setup:
     """Seconds of compute that a job takes before its first image: container start and model."""
     spot_discount: float = 0.0
     stored_mb: float = 1.0
-    """Heatmaps and raw maps of an image, together."""
+    """The picture, heatmaps and raw maps of an image, together."""
 
 
 def measured_timings(records: Iterable[Mapping[str, Any]], origin: str) -> Timings:
@@ -53,13 +53,18 @@ def measured_timings(records: Iterable[Mapping[str, Any]], origin: str) -> Timin
 
 def stored_mb(records: Iterable[Mapping[str, Any]], folder: Path) -> float:
     """The median size of an image's artefacts, in MB, of those that lie in ``folder``."""
-    names = ("overlay", "figure", "maps")
     sizes = [
-        sum((folder / heatmap[name]).stat().st_size for heatmap in record["heatmaps"] for name in names)
+        sum((folder / path).stat().st_size for path in _artefacts(record))
         for record in records
         if record["state"] == "EXPLAINED"
     ]
     return float(median(sizes)) / 1e6
+
+
+def _artefacts(record: Mapping[str, Any]) -> Iterator[str]:
+    files = [{"picture": record.get("picture")}, *record["heatmaps"]]
+    for file in files:
+        yield from (file[kind] for kind in ("picture", "overlay", "figure", "maps", "dicom") if file.get(kind))
 
 
 WRITE_UNITS = 26

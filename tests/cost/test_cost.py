@@ -112,7 +112,7 @@ def test_command_says_what_is_measured_and_what_is_a_list_price(results: Path, t
 def test_command_gives_its_figures_to_programs(results: Path) -> None:
     done = CliRunner().invoke(app, ["cost", str(results), "--images", "1e6", "--json"])
     answer = json.loads(done.stdout)
-    thousand = per_thousand(Timings(infer=0.1, explain=1.0, origin=""), Setup(stored_mb=9.0), prices.FARGATE)
+    thousand = per_thousand(Timings(infer=0.1, explain=1.0, origin=""), Setup(stored_mb=12.0), prices.FARGATE)
     assert answer["dollars_per_thousand_images"] == pytest.approx(thousand)
     assert answer["bottleneck"] == "heatmap jobs"
     assert answer["left_at_end_of_day"] > 0

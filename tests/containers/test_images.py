@@ -67,7 +67,7 @@ with GuardedDecoder(memory_bytes=150 << 20) as decoder:
     options = ("--read-only", "--user", "993:990", "--ipc", "none", "--volume", f"{chest_dicom}:/mnt/chest.dcm:ro")
     done = run_in(INFERENCE, "python", "-c", script, options=options)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["False False", "(1955, 1841)", "(1955, 1841)", "rejected", "1841"]
+    assert done.stdout.splitlines() == ["False False", "(1955, 1841, 3)", "(1955, 1841, 3)", "rejected", "1841"]
 
 
 def test_heatmap_image_runs_as_a_user_without_rights(heatmaps_image: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from importlib.resources import files as package_files
 from pathlib import Path
 
@@ -12,6 +13,10 @@ import pytest
 
 from heatdrop import images
 from heatdrop.model.bundle import Bundle
+
+# A shell's background jobs ignore Ctrl-C, as would the commands that tests start and end by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LABELS = ("BACTERIAL", "NORMAL", "VIRAL")
 

@@ -1,8 +1,6 @@
 """``heatdrop bench cold-start``."""
 
 import dataclasses
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +8,7 @@ import typer
 from rich.table import Table
 
 from heatdrop.cli import bundles, console
+from heatdrop.cli.options import Json
 
 if TYPE_CHECKING:
     from heatdrop.bench.cold_start import ColdStartReport
@@ -20,7 +19,7 @@ def cold_start(
     bundle: Annotated[Path | None, typer.Option(help="A model bundle; the chest X-ray model by default.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each engine starts, and each worker has its turn.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="Images that a warm worker takes in a turn.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Time fresh processes to their first prediction, LiteRT beside TensorFlow, and one warm worker.
 
@@ -32,8 +31,7 @@ def cold_start(
     with console.messages.status("preparing") as status:
         report = bench.cold_start(ready, image, rounds, batch, progress=status.update)
     if as_json:
-        figures = dataclasses.asdict(report) | {"times_faster": report.times_faster}
-        sys.stdout.write(json.dumps(figures) + "\n")
+        console.print_json(dataclasses.asdict(report) | {"times_faster": report.times_faster})
         return
     show(report)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from heatdrop.cost import prices
 from heatdrop.errors import InvalidRequest
+from heatdrop.vocabulary import HeatmapFiles
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ def stored_mb(records: Iterable[Mapping[str, Any]], folder: Path) -> float:
 
 
 def _artefacts(record: Mapping[str, Any]) -> Iterator[str]:
-    files = [{"picture": record.get("picture")}, *record["heatmaps"]]
-    for file in files:
-        yield from (file[kind] for kind in ("picture", "overlay", "figure", "maps", "dicom") if file.get(kind))
+    if record.get("picture"):
+        yield record["picture"]
+    for heatmap in record["heatmaps"]:
+        yield from HeatmapFiles.model_validate(heatmap).paths
 
 
 WRITE_UNITS = 26

@@ -397,6 +397,26 @@ def test_augmented_images_are_those_of_their_class_warped_and_within_range(parts
         assert np.corrcoef(grey[:, :, 1:].ravel(), grey[:, :, :-1].ravel())[0, 1] > 0.8
 
 
+def test_augmentation_raises_local_contrast_and_leaves_the_picture_at_large(parts, monkeypatch) -> None:
+    import tensorflow as tf
+
+    def most_local_contrast(shape, seed, low, high):
+        return tf.fill(shape, high if (low, high) == (-0.4, 1.2) else max(0.0, low))
+
+    monkeypatch.setattr(tf.random, "stateless_uniform", most_local_contrast)
+    monkeypatch.setattr(tf.random, "stateless_normal", lambda shape, seed: tf.zeros(shape))
+    monkeypatch.setattr(augmentation.tf, "where", lambda mirrored, yes, no: yes)
+    pixels = parts[0].pixels[:4]
+    found = augmentation.augment(tf.constant(pixels), 40, tf.constant([0, 0], tf.int64)).numpy()[..., 0]
+    plain = evaluation_input(pixels, 40)[..., 0]
+
+    def at_large(shown):
+        return np.stack([cv2.blur(image, (13, 13)) for image in shown])
+
+    assert (found - at_large(found)).std() > 1.3 * (plain - at_large(plain)).std()
+    assert np.corrcoef(at_large(found).ravel(), at_large(plain).ravel())[0, 1] > 0.95
+
+
 def test_without_chance_augmentation_is_what_prediction_sees(parts, monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorflow as tf
 

@@ -1,6 +1,7 @@
 """Training batches drawn in equal shares of the classes, warped and re-exposed at random.
 
-Exposure, contrast, crop and aspect ratio are what differs between hospitals and scanners, so they are what is varied.
+Exposure, contrast, overall and local, crop and aspect ratio are what differs between hospitals and scanners, so they
+are what is varied.
 Every draw comes from (seed, step): the same seed gives the same batches.
 """
 
@@ -50,7 +51,7 @@ def training_batches(dataset: Dataset, size: int, batch_size: int, seed: int) ->
 def augment(pixels: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     """Warp and re-expose (B, S, S, 3) uint8 into (B, size, size, 3) DenseNet input, by a stateless ``seed`` of two."""
     count = tf.shape(pixels)[0]
-    seeds = tf.unstack(tf.random.split(seed, 10), num=10)
+    seeds = tf.unstack(tf.random.split(seed, 11), num=11)
 
     def uniform(index: int, low: float, high: float) -> tf.Tensor:
         return tf.random.stateless_uniform([count, 1, 1, 1], seeds[index], low, high)
@@ -63,6 +64,9 @@ def augment(pixels: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
         fill_mode="CONSTANT",
         fill_value=0.0,
     )
+    # As a scanner does that equalises or sharpens the picture part by part.
+    around = tf.image.resize(tf.image.resize(x, [size // 10, size // 10], "area"), [size, size])
+    x = x + uniform(10, -0.4, 1.2) * (x - around)
     x = tf.clip_by_value(x, 1e-4, 1.0) ** tf.exp(uniform(6, -0.6, 0.6))
     mean = tf.reduce_mean(x, [1, 2, 3], keepdims=True)
     x = mean + (x - mean) * tf.exp(uniform(7, -0.5, 0.4)) + uniform(8, -0.2, 0.2)

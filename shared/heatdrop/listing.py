@@ -17,7 +17,8 @@ import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from pydantic import AwareDatetime
 
-from heatdrop.records import BY_LABEL, BY_STATE, BY_TIME, LONGEST_KEY, MODELS, SHARDS, KnownModel, iso, partition
+from heatdrop.record import KnownModel
+from heatdrop.records import BY_LABEL, BY_STATE, BY_TIME, LONGEST_KEY, MODELS, SHARDS, iso, partition
 from heatdrop.vocabulary import ModelName, State, Words
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from heatdrop.errors import HeatdropError
 from heatdrop.jobs import failure_reason
-from heatdrop.records import Record
+from heatdrop.record import Record
 from heatdrop.vocabulary import Drop, State, Words
 
 if TYPE_CHECKING:

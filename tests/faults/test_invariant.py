@@ -15,7 +15,7 @@ from tests.faults.faults import KINDS, Fault, Meanwhile
 from tests.faults.world import Remembering, World, final, folder
 
 from heatdrop.explaining import Explainer
-from heatdrop.records import Record, RequestedExplanation
+from heatdrop.record import Record, RequestedExplanation
 from heatdrop.vocabulary import State
 
 SCHEDULES = int(os.environ.get("SCHEDULES", "0"))

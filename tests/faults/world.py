@@ -33,7 +33,8 @@ from heatdrop.messages import DeadLetters, DropQueue, Notification
 from heatdrop.model.bundle import Bundle
 from heatdrop.pipeline import heatmaps
 from heatdrop.pipeline.redrive import failed_images, redrive
-from heatdrop.records import Record, Records, RequestedExplanation
+from heatdrop.record import Record, RequestedExplanation
+from heatdrop.records import Records
 from heatdrop.storage import Storage
 from heatdrop.vocabulary import Drop, ExplanationSettings, State
 

@@ -22,7 +22,8 @@ from heatdrop.local.cloud import TEMPLATE
 from heatdrop.local.deployment import DeployedFunction, Deployment
 from heatdrop.messages import Notification
 from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
-from heatdrop.records import Record, Records
+from heatdrop.record import Record
+from heatdrop.records import Records
 from heatdrop.storage import Manifest, Storage
 from heatdrop.subscription import Subscription
 from heatdrop.vocabulary import Drop

@@ -10,7 +10,7 @@ from tests.integration.test_api import ask
 from tests.integration.test_job_events import age, sweep, told_again
 
 from heatdrop.identity import image_id
-from heatdrop.records import RequestedExplanation
+from heatdrop.record import RequestedExplanation
 from heatdrop.vocabulary import Drop, State
 
 

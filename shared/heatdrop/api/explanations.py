@@ -7,7 +7,8 @@ from heatdrop import identity
 from heatdrop.api.models import ExplanationRequest
 from heatdrop.errors import InvalidRequest, NotNow
 from heatdrop.jobs import JobQueue
-from heatdrop.records import Record, Records, RequestedExplanation
+from heatdrop.record import Record, RequestedExplanation
+from heatdrop.records import Records
 from heatdrop.storage import Manifest, ManifestEntry, Storage
 from heatdrop.vocabulary import ExplanationSettings, ModelName, State
 

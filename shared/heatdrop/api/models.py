@@ -7,7 +7,7 @@ from pydantic import Field
 
 from heatdrop.links import UPLOADS
 from heatdrop.listing import ListedImage
-from heatdrop.records import KnownModel, Record, RequestedExplanation
+from heatdrop.record import KnownModel, Record, RequestedExplanation
 from heatdrop.vocabulary import (
     DISCLAIMER,
     Drop,

@@ -32,7 +32,7 @@ from heatdrop.api.service import Service
 from heatdrop.errors import HeatdropError, NotFound
 from heatdrop.links import Link, UploadLink
 from heatdrop.listing import Filter
-from heatdrop.records import RequestedExplanation
+from heatdrop.record import RequestedExplanation
 from heatdrop.vocabulary import State
 
 

@@ -12,7 +12,8 @@ from heatdrop.jobs import JobQueue
 from heatdrop.links import Link, Links, UploadLink
 from heatdrop.listing import Filter, Listing
 from heatdrop.pipeline.settings import Destinations, ExplanationDefaults
-from heatdrop.records import Record, Records, RequestedExplanation
+from heatdrop.record import Record, RequestedExplanation
+from heatdrop.records import Records
 from heatdrop.storage import Storage
 
 

@@ -18,7 +18,8 @@ from heatdrop.identity import image_id
 from heatdrop.local.cloud import LocalCloud
 from heatdrop.local.run import parameters_of
 from heatdrop.model.bundle import Bundle
-from heatdrop.records import Record, Records
+from heatdrop.record import Record
+from heatdrop.records import Records
 from heatdrop.storage import put_drop
 from heatdrop.subscription import Subscription
 from heatdrop.vocabulary import ExplanationSettings, State

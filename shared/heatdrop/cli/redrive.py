@@ -11,7 +11,7 @@ from heatdrop.cli.targets import Folder, Local, Stack, find_target
 from heatdrop.text import counted, printable
 
 if TYPE_CHECKING:
-    from heatdrop.records import Record
+    from heatdrop.record import Record
 
 
 def redrive_images(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,12 +198,12 @@ class Trainer:
     def _keep_average(self, model: keras.Model, report: EpochReport) -> None:
         """Save the averaged weights, which the model has just now, to go on with and as the best ones if they are."""
         best = max((r.validation_auc for r in self.history if r.size == self.recipe.image_size), default=-1.0)
-        names = ["average"]
+        partial, average = self.work / "partial.weights.h5", self.work / "average.weights.h5"
+        model.save_weights(partial)
+        partial.replace(average)
         if report.size == self.recipe.image_size and report.validation_auc > best:
-            names.append("best")
-        for name in names:
-            model.save_weights(self.work / f"{name}.partial.weights.h5")
-            (self.work / f"{name}.partial.weights.h5").replace(self.work / f"{name}.weights.h5")
+            shutil.copyfile(average, partial)
+            partial.replace(self.work / "best.weights.h5")
 
     def _after_epoch(self, model: keras.Model, report: EpochReport) -> None:
         self.history.append(report)

@@ -1,7 +1,8 @@
 """Tell subscribers of a state, once: the record remembers that it was told."""
 
 from heatdrop.messages import Announcer
-from heatdrop.records import Record, Records
+from heatdrop.record import Record
+from heatdrop.records import Records
 
 
 def announce_once(record: Record, records: Records, announcer: Announcer) -> None:

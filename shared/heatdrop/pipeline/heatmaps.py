@@ -21,7 +21,8 @@ from heatdrop.messages import Announcer
 from heatdrop.model.bundle import KERAS_MODEL
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.settings import Destinations
-from heatdrop.records import Record, Records
+from heatdrop.record import Record
+from heatdrop.records import Records
 from heatdrop.storage import Manifest, ManifestEntry, Storage
 from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import HeatmapFiles, State

@@ -22,7 +22,8 @@ from heatdrop.model.bundle import LITERT_MODEL
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.queues import each_message
 from heatdrop.pipeline.settings import Destinations, ExplanationDefaults
-from heatdrop.records import Record, Records
+from heatdrop.record import Record
+from heatdrop.records import Records
 from heatdrop.storage import Manifest, ManifestEntry, Storage
 from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import Drop, ModelName, State

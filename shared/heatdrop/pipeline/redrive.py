@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from heatdrop.errors import InvalidRequest
 from heatdrop.messages import DropQueue
-from heatdrop.records import Record, Records
+from heatdrop.record import Record
+from heatdrop.records import Records
 from heatdrop.vocabulary import State
 
 

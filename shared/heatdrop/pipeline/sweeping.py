@@ -9,7 +9,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from heatdrop.jobs import JobPhase, JobWatch
 from heatdrop.messages import Announcer, DropQueue
 from heatdrop.pipeline.announcing import announce_once
-from heatdrop.records import Record, Records, RequestedExplanation
+from heatdrop.record import Record, RequestedExplanation
+from heatdrop.records import Records
 from heatdrop.vocabulary import State
 
 logger = Logger(child=True)

@@ -1,0 +1,74 @@
+"""What is known of an image, of an explanation on request and of a model; ``records`` knows how it is stored."""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from heatdrop.model.certificate import Certificate
+from heatdrop.vocabulary import Drop, ExplanationSettings, HeatmapFiles, ModelName, Prediction, State, Words
+
+
+class RequestedExplanation(Words):
+    """An explanation that was asked for beyond the first: RECEIVED, then EXPLAINED or FAILED."""
+
+    explanation_id: str
+    state: State
+    settings: ExplanationSettings
+    labels: tuple[str, ...]
+    requested_at: datetime
+    job_id: str | None = None
+    reason: str | None = None
+    picture: str | None = None
+    heatmaps: tuple[HeatmapFiles, ...] = ()
+    timings_ms: dict[str, float] = Field(default_factory=dict)
+
+
+class KnownModel(Words):
+    """A model that has classified images here."""
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    first_used_at: datetime
+    certificate: Certificate | None = None
+    """Whether its maps can be trusted; None where that was not measured."""
+
+
+class Record(Words):
+    """Everything known about one image."""
+
+    image_id: str
+    state: State
+    drop: Drop
+    created_at: datetime
+    updated_at: datetime
+    reason: str | None = None
+    predictions: tuple[Prediction, ...] = ()
+    model: ModelName | None = None
+    job_id: str | None = None
+    manifest_id: str | None = None
+    picture: str | None = None
+    heatmaps: tuple[HeatmapFiles, ...] = ()
+    explanations: dict[str, RequestedExplanation] = Field(default_factory=dict)
+    announced: frozenset[State] = frozenset()
+    timings_ms: dict[str, float] = Field(default_factory=dict)
+    attempt: int = 1
+    """One more than how often the image was redriven."""
+    chances: int = 0
+    """How often the sweep found it without progress in this attempt, and let it go on."""
+
+    @property
+    def artefacts(self) -> frozenset[str]:
+        """The S3 keys of all that explains the image; those of explanations on request are not among them."""
+        paths = {path for heatmap in self.heatmaps for path in heatmap.paths}
+        return frozenset(paths | ({self.picture} if self.picture else set()))
+
+    @property
+    def unsettled(self) -> tuple[RequestedExplanation, ...]:
+        """The explanations on request that are still to be made."""
+        return tuple(wanted for wanted in self.explanations.values() if not wanted.state.final)
+
+    @property
+    def waits_for_job(self) -> bool:
+        """Whether the image is classified but no heatmap job has been recorded for it."""
+        return self.state is State.CLASSIFIED and self.job_id is None

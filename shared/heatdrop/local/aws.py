@@ -5,13 +5,16 @@ moto is patched where it differs from AWS in a way that the pipeline would notic
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from types import TracebackType
+from pathlib import Path
+from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 from unittest import mock
 
+import moto.s3.models
 import moto.s3.notifications
 from moto import mock_aws
 from moto.batch.models import Job
@@ -22,6 +25,7 @@ from moto.server import ThreadedMotoServer
 from moto.sqs.models import Queue
 
 from heatdrop.local import resources
+from heatdrop.local.disk_buffer import DiskBuffer
 
 REGION = "eu-west-1"
 
@@ -53,7 +57,8 @@ class LocalAws:
         self._stack.enter_context(mock.patch.dict(os.environ, environment | _CREDENTIALS, clear=True))
         for name in ("werkzeug", "moto"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        for patch in _patches(self._on_job):
+        objects = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="heatdrop-s3-")))
+        for patch in _patches(self._on_job, objects):
             self._stack.enter_context(patch)
         resources.install()
         self._stack.enter_context(mock_aws(config={"lambda": {"use_docker": False}, "batch": {"use_docker": False}}))
@@ -76,7 +81,7 @@ class LocalAws:
         return inherited | _CREDENTIALS | {"AWS_ENDPOINT_URL": self.endpoint, "PYTHONUNBUFFERED": "1"}
 
 
-def _patches(on_job: Callable[[Job], None]) -> list[Any]:
+def _patches(on_job: Callable[[Job], None], objects: Path) -> list[Any]:
     def keep_submitted(self: Any, include_start_attempt: bool, job: Job) -> None:
         """moto lets every job succeed at once; here a runner takes it."""
         self.backend._jobs[job.job_id] = job
@@ -107,7 +112,12 @@ def _patches(on_job: Callable[[Job], None]) -> list[Any]:
         resolved = resolve(value, resources_map)
         return [item for item in resolved if item is not None] if isinstance(resolved, list) else resolved
 
+    def on_disk(max_size: int) -> DiskBuffer:
+        """moto holds an object of less than 5 MB in memory, and a file open for every other."""
+        return DiskBuffer(objects)
+
     return [
+        mock.patch.object(moto.s3.models, "tempfile", SimpleNamespace(SpooledTemporaryFile=on_disk)),
         mock.patch.object(parsing, "clean_json", without_no_value),
         mock.patch.object(BatchSimpleBackend, "_mark_job_as_finished", keep_submitted),
         mock.patch.object(EventPattern, "matches_event", only_with_pattern),

@@ -21,6 +21,8 @@ _CLIP_PERCENTILE = 99.5
 _OPACITY = 0.8
 _LABEL_LETTERS = 40
 _SURE_TO_FIT = 12
+_PNG_LEVEL = 3
+"""A third smaller than by OpenCV's own level, 1, for 15 ms a figure; higher levels take time and save little."""
 _HALVES = (0.01, 0.07, 0.485, 0.845), (0.505, 0.07, 0.485, 0.845)
 """Left, bottom, width and height of the figure's two pictures, as shares of its width and height."""
 
@@ -117,7 +119,7 @@ def maps_file(arrays: dict[str, Any], provenance: dict[str, Any]) -> bytes:
 
 
 def _png(bgr: NDArray[Any]) -> bytes:
-    done, buffer = cv2.imencode(".png", bgr)
+    done, buffer = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
     if not done:
         raise RuntimeError("OpenCV could not write a PNG")
     return buffer.tobytes()

@@ -37,19 +37,23 @@ class JobQueue:
 class JobPhase(StrEnum):
     """Where a job is, as far as its images are concerned."""
 
-    RUNNING = "RUNNING"
-    WAITING = "WAITING"
+    IN_HAND = "IN_HAND"
+    """It runs, or waits for its turn in a queue that works."""
+    STALLED = "STALLED"
+    """It waits, and no job of the queue runs."""
     FAILED = "FAILED"
     OVER = "OVER"
     """It has succeeded, or Batch has forgotten it."""
+    MISSING = "MISSING"
+    """There is none."""
 
 
 @dataclass(frozen=True)
 class JobOutlook:
-    """A job's phase; of a failed one also Batch's reason."""
+    """A job's phase, and what that means for an image that still waits for it."""
 
     phase: JobPhase
-    reason: str = ""
+    problem: str = ""
 
 
 class JobWatch:
@@ -61,15 +65,29 @@ class JobWatch:
         self._outlooks: dict[str, JobOutlook] = {}
         self._working: bool | None = None
 
-    def outlook(self, job_id: str) -> JobOutlook:
+    def outlook(self, job_id: str | None) -> JobOutlook:
         """What has become of a job."""
+        if job_id is None:
+            return JobOutlook(JobPhase.MISSING, "it was left without a heatmap job")
         if job_id not in self._outlooks:
             jobs = self._batch.describe_jobs(jobs=[job_id])["jobs"]
-            self._outlooks[job_id] = _outlook(jobs[0]) if jobs else JobOutlook(JobPhase.OVER)
+            self._outlooks[job_id] = self._judge(jobs[0] if jobs else {"status": "SUCCEEDED"})
         return self._outlooks[job_id]
 
-    @property
-    def working(self) -> bool:
+    def _judge(self, job: Mapping[str, Any]) -> JobOutlook:
+        match job["status"]:
+            case "FAILED":
+                return JobOutlook(JobPhase.FAILED, f"the heatmap job failed: {failure_reason(job)}")
+            case "SUCCEEDED":
+                return JobOutlook(JobPhase.OVER, "its heatmap job is over and left it out")
+            case "RUNNING" | "STARTING":
+                return JobOutlook(JobPhase.IN_HAND)
+            case _ if self._queue_works():
+                return JobOutlook(JobPhase.IN_HAND)
+            case _:
+                return JobOutlook(JobPhase.STALLED, "its heatmap job waits, and no job of the queue runs")
+
+    def _queue_works(self) -> bool:
         """Whether any job of the queue is running or about to, so that those behind it wait for their turn."""
         if self._working is None:
             self._working = any(
@@ -95,15 +113,3 @@ def failure_reason(detail: Mapping[str, Any]) -> str:
     if container.get("exitCode") is not None:
         parts.append(f"exit code {container['exitCode']}")
     return "; ".join(part for part in parts if part) or "no reason given"
-
-
-def _outlook(job: Mapping[str, Any]) -> JobOutlook:
-    match job["status"]:
-        case "FAILED":
-            return JobOutlook(JobPhase.FAILED, failure_reason(job))
-        case "SUCCEEDED":
-            return JobOutlook(JobPhase.OVER)
-        case "RUNNING" | "STARTING":
-            return JobOutlook(JobPhase.RUNNING)
-        case _:
-            return JobOutlook(JobPhase.WAITING)

@@ -72,7 +72,7 @@ def test_one_that_its_job_left_out_can_be_asked_for_again(cloud: Cloud, final: D
     first = job_of(cloud, final, name)
     first.status = "SUCCEEDED"
     sweep(cloud, final)
-    assert explanation(cloud, final, name).reason == "its job is over and left it out; ask again"
+    assert explanation(cloud, final, name).reason == "its heatmap job is over and left it out; ask again"
     assert request(cloud, final) == name
     assert explanation(cloud, final, name).state is State.RECEIVED
     assert job_of(cloud, final, name) is not first
@@ -84,7 +84,7 @@ def test_one_without_a_job_has_failed(cloud: Cloud, final: Drop) -> None:
         ask(cloud, "POST", f"/images/{image_id(final)}/explanations", {"samples": 3})
     (name,) = cloud.record(final).explanations
     sweep(cloud, final)
-    assert explanation(cloud, final, name).reason == "it was left without a job; ask again"
+    assert explanation(cloud, final, name).reason == "it was left without a heatmap job; ask again"
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "RUNNABLE"])
@@ -105,7 +105,7 @@ def test_one_whose_job_never_starts_fails_in_the_end_and_the_job_is_cancelled(
     name = request(cloud, final)
     monkeypatch.setattr("heatdrop.pipeline.sweeping.CHANCES", -1)  # as if it had been asked for long ago
     sweep(cloud, final)
-    assert explanation(cloud, final, name).reason == "its job waited, and no job of the queue ran; ask again"
+    assert explanation(cloud, final, name).reason == "its heatmap job waits, and no job of the queue runs; ask again"
     job = next(job for job in cloud.jobs if job.job_id == explanation(cloud, final, name).job_id)
     assert (job.stop, job.job_stopped_reason) == (True, "the explanation has FAILED: it waited too long")
     assert not is_open(cloud, final)

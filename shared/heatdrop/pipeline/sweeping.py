@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from heatdrop.jobs import JobPhase, JobWatch
+from heatdrop.jobs import JobOutlook, JobPhase, JobWatch
 from heatdrop.messages import Announcer, DropQueue
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.record import Record, RequestedExplanation
@@ -56,55 +56,40 @@ class Sweeper:
             elif record.explanations:
                 self._records.close(record)
             return
-        outlook = watch.outlook(record.job_id) if record.job_id else None
-        match outlook.phase if outlook else None:
-            case JobPhase.RUNNING:
+        outlook = watch.outlook(record.job_id)
+        match outlook.phase:
+            case JobPhase.IN_HAND:
                 self._records.keep_waiting(record)
-            case JobPhase.WAITING if watch.working:
-                self._records.keep_waiting(record)
-            case JobPhase.FAILED if outlook:
-                self._fail(record, f"the heatmap job failed: {outlook.reason}")
-            case JobPhase.WAITING:
-                self._go_on(record, "its heatmap job waits, and no job of the queue runs", watch)
-            case JobPhase.OVER:
-                self._go_on(record, "its heatmap job is over and left it out", watch)
+            case JobPhase.FAILED:
+                self._fail(record, outlook.problem)
             case _:
-                self._go_on(record, "it was left without a heatmap job", watch)
+                self._go_on(record, outlook, watch)
 
-    def _go_on(self, record: Record, problem: str, watch: JobWatch) -> None:
+    def _go_on(self, record: Record, outlook: JobOutlook, watch: JobWatch) -> None:
         """Give the image another chance, or fail it where it has had them all."""
         metrics.add_metric("ImagesStuck", MetricUnit.Count, 1)
-        waiting = record.job_id if record.job_id and watch.outlook(record.job_id).phase is JobPhase.WAITING else None
+        stalled = outlook.phase is JobPhase.STALLED
         if record.chances < CHANCES:
-            if self._records.give_chance(record, new_job=waiting is None) and waiting is None:
+            if self._records.give_chance(record, new_job=not stalled) and not stalled:
                 self._drops.send(record.drop)
-            logger.warning("stuck", image_id=record.image_id, problem=problem, chances=record.chances + 1)
+            logger.warning("stuck", image_id=record.image_id, problem=outlook.problem, chances=record.chances + 1)
             return
         minutes = self._patience.total_seconds() / 60
-        self._fail(record, f"no progress for {minutes:.0f} minutes, {1 + CHANCES} times: {problem}; redrive it")
-        if waiting:
-            watch.cancel(waiting, "its images are FAILED: it waited too long")
+        self._fail(record, f"no progress for {minutes:.0f} minutes, {1 + CHANCES} times: {outlook.problem}; redrive it")
+        if stalled and record.job_id:
+            watch.cancel(record.job_id, "its images are FAILED: it waited too long")
 
     def _still_waits(self, record: Record, wanted: RequestedExplanation, watch: JobWatch) -> bool:
         """Whether an explanation on request may still be made; else it is FAILED, and can be asked for again."""
-        outlook = watch.outlook(wanted.job_id) if wanted.job_id else None
+        outlook = watch.outlook(wanted.job_id)
         latest = wanted.requested_at + (1 + CHANCES) * self._patience
-        match outlook.phase if outlook else None:
-            case JobPhase.RUNNING:
-                return True
-            case JobPhase.WAITING if watch.working or datetime.now(UTC) < latest:
-                return True
-            case JobPhase.WAITING:
-                reason = "its job waited, and no job of the queue ran; ask again"
-            case JobPhase.FAILED if outlook:
-                reason = f"the heatmap job failed: {outlook.reason}"
-            case JobPhase.OVER:
-                reason = "its job is over and left it out; ask again"
-            case _:
-                reason = "it was left without a job; ask again"
+        stalled = outlook.phase is JobPhase.STALLED
+        if outlook.phase is JobPhase.IN_HAND or (stalled and datetime.now(UTC) < latest):
+            return True
+        reason = outlook.problem if outlook.phase is JobPhase.FAILED else f"{outlook.problem}; ask again"
         logger.warning("explanation on request failed", image_id=record.image_id, reason=reason)
         self._records.fail_explanation(record.image_id, wanted.explanation_id, reason)
-        if wanted.job_id and outlook and outlook.phase is JobPhase.WAITING:
+        if stalled and wanted.job_id:
             watch.cancel(wanted.job_id, "the explanation has FAILED: it waited too long")
         return False
 

@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
+ATHERIS_VERSION := 3.0.0
 BUNDLE := build/bundles/chest-xray/bundle.json
 OUT ?= out
 
-.PHONY: setup run test test-browser test-containers test-faults lint unit documents lock clean
+.PHONY: setup run test test-browser test-containers test-faults test-fuzz lint unit documents lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +15,7 @@ help:
 	@echo "make test   lint, types, template and all tests"
 	@echo "make test-containers  build the containers and run them, with the SAM CLI and a Docker engine"
 	@echo "make test-faults  1,000 random schedules of faults and 10,000 damaged images (SEED, SCHEDULES, FILES)"
+	@echo "make test-fuzz  let Atheris look for files that break the decoder (SECONDS, 600)"
 	@echo "make test-browser  drive the viewer in a headless Chromium, with screenshots in out/browser/"
 	@echo "make setup  only install what they need"
 
@@ -63,6 +65,12 @@ FILES ?= 10000
 test-faults: setup
 	@echo "SEED=$(SEED) SCHEDULES=$(SCHEDULES) FILES=$(FILES)"
 	SEED=$(SEED) SCHEDULES=$(SCHEDULES) FILES=$(FILES) $(BIN)/pytest -rP --hypothesis-seed=$(SEED) tests/faults tests/poison
+
+SECONDS ?= 600
+# Atheris is for this alone, and not for every Python: it is in no lock.
+test-fuzz: setup
+	$(BIN)/uv pip install --quiet --python $(BIN)/python atheris==$(ATHERIS_VERSION)
+	$(BIN)/python tests/poison/fuzz_decoder.py out/fuzz -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048
 
 # Chromium and its driver are Debian's; selenium brings none along.
 test-browser: setup

@@ -1,15 +1,21 @@
-"""Coverage-guided fuzzing of the decoder with Atheris: python tests/poison/fuzz_decoder.py CORPUS/
+"""Coverage-guided fuzzing of the decoder with Atheris, by ``make test-fuzz``.
 
-It ends at the first file that is neither a picture nor rejected, and keeps that file.
+The first argument is the folder of files to start from, which grows by those that reach new code; an empty one is
+filled with a file of each format. Other arguments are libFuzzer's. It ends at the first file that is neither a picture
+nor rejected, and keeps that file in the folder it was started in.
 """
 
+import runpy
 import sys
+from pathlib import Path
 
 import atheris
 
 with atheris.instrument_imports(include=["heatdrop", "pydicom"]):
     from heatdrop.errors import RejectedImage
     from heatdrop.images import Limits, decode
+
+SEEDS = Path(__file__).parents[1] / "unit" / "test_damaged_images.py"
 
 
 def one_file(data: bytes) -> None:
@@ -20,6 +26,15 @@ def one_file(data: bytes) -> None:
         return
 
 
+def fill(corpus: Path) -> None:
+    """Write a file of each format into ``corpus`` unless it has files."""
+    corpus.mkdir(parents=True, exist_ok=True)
+    if not any(corpus.iterdir()):
+        for name, data in runpy.run_path(str(SEEDS))["CORPUS"].items():
+            (corpus / name.replace(" ", "-").lower()).write_bytes(data)
+
+
 if __name__ == "__main__":
+    fill(Path(sys.argv[1]))
     atheris.Setup(sys.argv, one_file)
     atheris.Fuzz()

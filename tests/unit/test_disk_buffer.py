@@ -2,14 +2,16 @@
 
 import gc
 import os
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryFile
+from uuid import uuid4
 
 import boto3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatdrop.local.aws import LocalAws
+from heatdrop.local.aws import REGION, LocalAws
 from heatdrop.local.disk_buffer import DiskBuffer
 
 MEGABYTE = 1 << 20
@@ -40,37 +42,40 @@ def test_a_buffer_on_disk_reads_as_a_temporary_file_does(calls, tmp_path_factory
 
 
 def test_objects_of_the_local_s3_hold_neither_memory_nor_open_files() -> None:
-    content = os.urandom(6 * MEGABYTE)
+    content = os.urandom(2 * MEGABYTE)
     with LocalAws(lambda job: None):
-        s3 = boto3.client("s3")
-        s3.create_bucket(Bucket="results", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-        s3.put_object(Bucket="results", Key="0", Body=content)
-        open_before, memory_before = open_files(), held_mb()
-        for number in range(1, 40):
-            s3.put_object(Bucket="results", Key=str(number), Body=content)
+        s3, bucket = boto3.client("s3"), new_bucket()
+        s3.put_object(Bucket=bucket, Key="0", Body=content)
+        open_before = open_files()
+        tracemalloc.start()
+        try:
+            for number in range(1, 40):
+                s3.put_object(Bucket=bucket, Key=str(number), Body=content)
+            gc.collect()
+            held = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
         assert open_files() - open_before < 10
-        assert held_mb() - memory_before < 5 * 6
-        assert s3.get_object(Bucket="results", Key="7")["Body"].read() == content
-        s3.put_object(Bucket="results", Key="7", Body=b"short")
-        assert s3.get_object(Bucket="results", Key="7", Range="bytes=1-3")["Body"].read() == b"hor"
+        assert held < 5 * len(content)
+        assert s3.get_object(Bucket=bucket, Key="7")["Body"].read() == content
+        s3.put_object(Bucket=bucket, Key="7", Body=b"short")
+        assert s3.get_object(Bucket=bucket, Key="7", Range="bytes=1-3")["Body"].read() == b"hor"
 
 
 def test_nothing_of_the_local_s3_is_left_on_disk(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with LocalAws(lambda job: None):
-        s3 = boto3.client("s3")
-        s3.create_bucket(Bucket="results", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-        s3.put_object(Bucket="results", Key="a", Body=b"content")
+        boto3.client("s3").put_object(Bucket=new_bucket(), Key="a", Body=b"content")
         assert any(tmp_path.iterdir())
     assert not any(tmp_path.iterdir())
 
 
+def new_bucket() -> str:
+    """A bucket of this test alone, also where a cloud of other tests is up."""
+    name = f"results-{uuid4()}"
+    boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+    return name
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def held_mb() -> float:
-    """The memory this process holds, without what only waits to be collected."""
-    gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE

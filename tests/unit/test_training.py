@@ -401,7 +401,7 @@ def test_augmentation_raises_local_contrast_and_leaves_the_picture_at_large(part
     import tensorflow as tf
 
     def most_local_contrast(shape, seed, low, high):
-        return tf.fill(shape, high if (low, high) == (-0.4, 1.2) else max(0.0, low))
+        return tf.fill(shape, high if (low, high) == augmentation.LOCAL_CONTRAST else max(0.0, low))
 
     monkeypatch.setattr(tf.random, "stateless_uniform", most_local_contrast)
     monkeypatch.setattr(tf.random, "stateless_normal", lambda shape, seed: tf.zeros(shape))

@@ -19,6 +19,9 @@ from heatdrop.preprocessing import preprocess
 MARGIN = 1.15
 """Source images are kept this much larger than the model's input, so that a zoom-in does not blur."""
 
+LOCAL_CONTRAST = (-0.4, 1.2)
+"""How much is added of what tells a pixel from its surroundings, from softened to equalised part by part."""
+
 
 def resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Resize (N, S, S, 3) to (N, size, size, 3)."""
@@ -66,7 +69,7 @@ def augment(pixels: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     )
     # As a scanner does that equalises or sharpens the picture part by part.
     around = tf.image.resize(tf.image.resize(x, [size // 10, size // 10], "area"), [size, size])
-    x = x + uniform(10, -0.4, 1.2) * (x - around)
+    x = x + uniform(10, *LOCAL_CONTRAST) * (x - around)
     x = tf.clip_by_value(x, 1e-4, 1.0) ** tf.exp(uniform(6, -0.6, 0.6))
     mean = tf.reduce_mean(x, [1, 2, 3], keepdims=True)
     x = mean + (x - mean) * tf.exp(uniform(7, -0.5, 0.4)) + uniform(8, -0.2, 0.2)
@@ -93,13 +96,18 @@ def _random_affine(uniform: Callable[[int, float, float], tf.Tensor], source: tf
 
 
 def shifted(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """Another hospital's look: every image cropped, re-exposed and re-contrasted once, for validation under shift."""
+    """Another hospital's look: every image cropped, re-exposed and re-contrasted once, for validation under shift.
+
+    As in training, contrast is changed both overall and locally.
+    """
     random = np.random.default_rng(seed)
     side = pixels.shape[1]
     result = np.empty_like(pixels)
     for index, image in enumerate(pixels):
         left, top, right, bottom = (random.uniform(0, 0.1, 4) * side).astype(int)
         crop = images.resize(np.ascontiguousarray(image[top : side - bottom, left : side - right]), (side, side))
+        around = cv2.resize(images.resize(crop, (side // 10, side // 10)), (side, side)).astype(np.float32)
+        crop = (crop + random.uniform(*LOCAL_CONTRAST) * (crop - around)).clip(0, 255).astype(np.uint8)
         table = (np.arange(256) / 255) ** np.exp(random.uniform(-0.6, 0.6))
         table = 0.5 + (table - 0.5) * np.exp(random.uniform(-0.6, 0.2)) + random.uniform(-0.12, 0.12)
         result[index] = cv2.LUT(crop, (table.clip(0, 1) * 255).astype(np.uint8))

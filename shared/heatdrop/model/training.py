@@ -111,6 +111,8 @@ class Trainer:
         self.schedule_starts = [0]
         """After how many epochs the learning rate was warmed up anew: 0, and where the stages still to come changed."""
         self.shifted = augmentation.shifted(validation.pixels, recipe.seed)
+        self._average_file, self._best_file = work / "average.weights.h5", work / "best.weights.h5"
+        self._best_auc = -1.0
 
     def run(self) -> keras.Model:
         """Train what is left to train and return the model of the best epoch, at its final input size."""
@@ -119,8 +121,9 @@ class Trainer:
         with _computing_in(self.recipe.precision):
             model = self._resume() or self._start()
         average = WeightAverage(model, self.recipe.average_decay)
-        if (saved := self.work / "average.weights.h5").exists() and self.history:
-            average.restore(saved)
+        if self._average_file.exists() and self.history:
+            average.restore(self._average_file)
+            self._judge_anew(model, average)
         done, epoch = len(self.history), 0
         for stage in self.recipe.stages:
             first, epoch = max(epoch, done), epoch + stage.epochs
@@ -197,13 +200,30 @@ class Trainer:
 
     def _keep_average(self, model: keras.Model, report: EpochReport) -> None:
         """Save the averaged weights, which the model has just now, to go on with and as the best ones if they are."""
-        best = max((r.validation_auc for r in self.history if r.size == self.recipe.image_size), default=-1.0)
-        partial, average = self.work / "partial.weights.h5", self.work / "average.weights.h5"
+        partial = self.work / "partial.weights.h5"
         model.save_weights(partial)
-        partial.replace(average)
-        if report.size == self.recipe.image_size and report.validation_auc > best:
-            shutil.copyfile(average, partial)
-            partial.replace(self.work / "best.weights.h5")
+        partial.replace(self._average_file)
+        self._keep_if_best(report.size, report.validation_auc)
+
+    def _judge_anew(self, model: keras.Model, average: WeightAverage) -> None:
+        """Find the better of the best weights so far and the latest: what they are judged by may have changed."""
+        if not self._best_file.exists():
+            return
+        size, latest = self.recipe.image_size, self.history[-1].size
+        with average.in_place():
+            auc = self._validation_auc(model, latest)
+            model.load_weights(self._best_file)
+            self._best_auc = self._validation_auc(model, size)
+            model.load_weights(self._average_file)
+        self._keep_if_best(latest, auc)
+
+    def _keep_if_best(self, size: int, auc: float) -> None:
+        """Keep the averaged weights as the best ones if they are; those of a smaller input size never are."""
+        if size == self.recipe.image_size and auc > self._best_auc:
+            partial = self.work / "partial.weights.h5"
+            shutil.copyfile(self._average_file, partial)
+            partial.replace(self._best_file)
+            self._best_auc = auc
 
     def _after_epoch(self, model: keras.Model, report: EpochReport) -> None:
         self.history.append(report)
@@ -274,7 +294,7 @@ class Trainer:
             standardise=recipe.standardise,
         )
         # Into a model without an optimizer, since that of a frozen epoch would not fit a later one.
-        final.load_weights(self.work / "best.weights.h5")
+        final.load_weights(self._best_file)
         return final
 
 

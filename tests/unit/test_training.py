@@ -217,6 +217,24 @@ def test_the_best_epoch_is_kept_and_not_the_last(parts, tmp_path: Path, aucs: li
     assert not np.array_equal(kernels[best], kernels[-1])
 
 
+@pytest.mark.parametrize(("latest", "best", "kept"), [(0.7, 0.6, 1), (0.6, 0.7, 0), (0.6, 0.6, 0)])
+def test_a_resumed_training_keeps_the_better_of_the_best_weights_and_the_latest_as_judged_now(
+    parts, tmp_path: Path, latest: float, best: float, kept: int
+) -> None:
+    recipe = RECIPE.model_copy(update={"stages": (Stage(size=32, epochs=2),)})
+    kernels: list[NDArray[np.float32]] = []
+
+    class Judged(Trainer):
+        def _validation_auc(self, model: keras.Model, size: int) -> float:
+            kernels.append(model.get_layer("conv2").kernel.numpy())
+            return [0.8, 0.5, latest, best][len(kernels) - 1]
+
+    Judged(recipe, *parts, tmp_path).run()
+    found = Judged(recipe, *parts, tmp_path).run().get_layer("conv2").kernel
+    assert np.array_equal(found, kernels[kept])
+    assert not np.array_equal(kernels[0], kernels[1])
+
+
 def test_the_learning_rate_ends_at_a_hundredth_of_its_peak(parts, tmp_path: Path) -> None:
     trainer = Trainer(RECIPE, *parts, tmp_path)
     rate = trainer._optimizer(trainer.total_steps)._learning_rate

@@ -227,7 +227,7 @@ def test_a_resumed_training_keeps_the_better_of_the_best_weights_and_the_latest_
     class Judged(Trainer):
         def _validation_auc(self, model: keras.Model, size: int) -> float:
             kernels.append(model.get_layer("conv2").kernel.numpy())
-            return [0.8, 0.5, latest, best][len(kernels) - 1]
+            return [0.8, 0.5, best, latest][len(kernels) - 1]
 
     Judged(recipe, *parts, tmp_path).run()
     found = Judged(recipe, *parts, tmp_path).run().get_layer("conv2").kernel

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -32,11 +31,6 @@ class WeightAverage:
             yield
         finally:
             self._swap()
-
-    def restore(self, file: Path) -> None:
-        """Go on with the average that was saved from the model while it was in place."""
-        with self.in_place():
-            self.model.load_weights(file)
 
     def _add_weights(self, share: tf.Tensor) -> None:
         for average, weight in zip(self._averages, self.model.weights, strict=True):

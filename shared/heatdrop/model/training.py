@@ -122,8 +122,7 @@ class Trainer:
             model = self._resume() or self._start()
         average = WeightAverage(model, self.recipe.average_decay)
         if self._average_file.exists() and self.history:
-            average.restore(self._average_file)
-            self._judge_anew(model, average)
+            self._restore_average(model, average)
         done, epoch = len(self.history), 0
         for stage in self.recipe.stages:
             first, epoch = max(epoch, done), epoch + stage.epochs
@@ -205,17 +204,17 @@ class Trainer:
         partial.replace(self._average_file)
         self._keep_if_best(report.size, report.validation_auc)
 
-    def _judge_anew(self, model: keras.Model, average: WeightAverage) -> None:
-        """Find the better of the best weights so far and the latest: what they are judged by may have changed."""
-        if not self._best_file.exists():
-            return
-        size, latest = self.recipe.image_size, self.history[-1].size
+    def _restore_average(self, model: keras.Model, average: WeightAverage) -> None:
+        """Go on with the saved average, and judge it and the best weights anew: by what may have changed since."""
+        latest = self.history[-1].size
         with average.in_place():
-            auc = self._validation_auc(model, latest)
-            model.load_weights(self._best_file)
-            self._best_auc = self._validation_auc(model, size)
+            judged = self._best_file.exists()
+            if judged:
+                model.load_weights(self._best_file)
+                self._best_auc = self._validation_auc(model, self.recipe.image_size)
             model.load_weights(self._average_file)
-        self._keep_if_best(latest, auc)
+            if judged:
+                self._keep_if_best(latest, self._validation_auc(model, latest))
 
     def _keep_if_best(self, size: int, auc: float) -> None:
         """Keep the averaged weights as the best ones if they are; those of a smaller input size never are."""

@@ -6,8 +6,8 @@ import sys
 
 from aws_lambda_powertools import Logger
 
+from heatdrop.aws.jobs import RETRY_EXIT_CODE
 from heatdrop.errors import HeatdropError
-from heatdrop.jobs import COME_AGAIN
 
 logger = Logger()
 
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--manifest", required=True, help="S3 key of the manifest in the results bucket")
     manifest = parser.parse_args().manifest
     # The first process of a container hears no SIGTERM unless it handles it, and TensorFlow takes seconds to import.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(COME_AGAIN))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(RETRY_EXIT_CODE))
     from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
     from heatdrop.saliency import one_batch_a_core
 
@@ -33,7 +33,7 @@ def main() -> int:
         return UNUSABLE
     except Exception:
         logger.exception("the job cannot go on; its retry does what is left")
-        return COME_AGAIN
+        return RETRY_EXIT_CODE
     logger.info("job done", **vars(report))
     return report.exit_code
 

@@ -81,3 +81,55 @@ class NotNow(HeatdropError):
 
 class TooManyExplanations(NotNow):
     """An image has as many explanations on request as are kept."""
+
+
+class CloudUnreachable(HeatdropError):
+    """No answer from AWS, or not to these credentials."""
+
+
+class NotSignedIn(CloudUnreachable):
+    """There are no AWS credentials, or they have run out."""
+
+
+class NoProgress(HeatdropError):
+    """The cloud has gone quiet before every image was final."""
+
+
+class WrongMethod(HeatdropError):
+    """The path is there, but not with this method."""
+
+
+class NotJson(HeatdropError):
+    """The body is not the JSON document that it should be."""
+
+
+class WrongMediaType(HeatdropError):
+    """The body is of a type that is not read."""
+
+
+class DeploymentFailed(HeatdropError):
+    """Something that the template describes does not exist after the deployment."""
+
+
+class FunctionFailed(HeatdropError):
+    """An invocation ended without an answer: the handler raised, timed out, or its process died."""
+
+
+class BenchFailed(HeatdropError):
+    """A process that was to be measured did not do its work."""
+
+
+class ContenderFailed(HeatdropError):
+    """A contender's process ended; the message holds its last words."""
+
+
+class PeerUnavailable(HeatdropError):
+    """A peer's environment cannot be made."""
+
+
+class UnknownEvent(HeatdropError):
+    """A queue holds a message that is not what its sender sends."""
+
+
+class NotAnnounced(HeatdropError):
+    """A bus did not take the news, which is told again with the retry."""

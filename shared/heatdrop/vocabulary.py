@@ -23,7 +23,7 @@ BACTERIAL and VIRAL by the file names of the chest X-ray set of Kermany, Zhang a
 DISCLAIMER = "Research software, not a medical device."
 
 
-class Words(BaseModel):
+class FrozenModel(BaseModel):
     """Base of what is stored and sent: immutable, and strict about unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,21 +44,21 @@ class State(StrEnum):
         return self in {State.EXPLAINED, State.REJECTED, State.FAILED}
 
 
-class Prediction(Words):
+class Prediction(FrozenModel):
     """A class and its probability."""
 
     label: str
     score: Annotated[float, Field(ge=0, le=1)]
 
 
-class ModelName(Words):
+class ModelName(FrozenModel):
     """Which model said so. ``version`` is a digest of its weights and of how its input is made."""
 
     name: str
     version: str
 
 
-class HeatmapFiles(Words):
+class HeatmapFiles(FrozenModel):
     """Where the artefacts of one explained class are: S3 keys in a record, paths in a result."""
 
     label: str
@@ -79,7 +79,7 @@ class HeatmapFiles(Words):
         return self.overlay, self.figure, self.maps, *([self.dicom] if self.dicom else [])
 
 
-class ExplanationSettings(Words):
+class ExplanationSettings(FrozenModel):
     """How an image is explained; the defaults are the tutorial's.
 
     Samples, noise level, estimator and seed are SmoothGrad's: no other method looks at them.
@@ -100,7 +100,7 @@ class ExplanationSettings(Words):
         return self.estimator if self.method == "smoothgrad" else self.method
 
 
-class Drop(Words):
+class Drop(FrozenModel):
     """One upload: an object version in the input bucket."""
 
     bucket: str
@@ -110,7 +110,7 @@ class Drop(Words):
     size: int | None = None
 
 
-class Result(Words):
+class Result(FrozenModel):
     """The answer about one image, as written to ``results.jsonl``; heatmap paths are relative to that file."""
 
     file: str

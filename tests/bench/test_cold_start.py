@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from heatdrop.bench.cold_start import BenchFailed, cold_start
+from heatdrop.bench.cold_start import cold_start
 from heatdrop.bench.throughput import throughput
+from heatdrop.errors import BenchFailed
 from heatdrop.images.guarded import GuardedDecoder
 from heatdrop.model.bundle import LITERT_MODEL, Bundle, open_bundle
 

@@ -21,12 +21,12 @@ from tests.browser.fake_api import FakeApi, Known
 from werkzeug.serving import make_server
 
 from heatdrop import images
-from heatdrop.classifier import Classifier
-from heatdrop.explaining import Explainer
+from heatdrop.explaining.explainer import Explainer
 from heatdrop.images import Limits
 from heatdrop.model import default
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.certificate import Certificate, Check
+from heatdrop.model.classifier import Classifier
 from heatdrop.viewer.server import Viewer
 from heatdrop.vocabulary import ExplanationSettings
 

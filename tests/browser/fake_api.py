@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from werkzeug import Request, Response
 from werkzeug.serving import make_server
 
-from heatdrop.explaining import Explanation
+from heatdrop.explaining.explainer import Explanation
 from heatdrop.vocabulary import ModelName, Prediction
 
 

@@ -13,14 +13,13 @@ from moto.batch.models import Job
 from tests.containers.engine import BUILD, HEATMAPS, LAMBDA_BASE, REGION, ROOT, api_of, docker, invoke, run_in, sam
 from tests.integration.cloud import Cloud, Event
 
-from heatdrop.local.aws import LocalAws
-from heatdrop.local.cloud import TEMPLATE
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.storage import Storage
+from heatdrop.aws.subscription import Subscription
 from heatdrop.local.deployment import deploy
+from heatdrop.local.moto_cloud import MotoCloud
 from heatdrop.local.transform import read_template
-from heatdrop.model.default import BUILT
-from heatdrop.records import Records
-from heatdrop.storage import Storage
-from heatdrop.subscription import Subscription
+from heatdrop.project import BUILT_BUNDLE, TEMPLATE
 from heatdrop.vocabulary import Drop
 
 Call = Callable[[str, Event], Any]
@@ -31,7 +30,7 @@ RunJob = Callable[..., subprocess.CompletedProcess[str]]
 def engine() -> None:
     """What cannot be tested is not passed over in silence."""
     assert docker("version", check=False).returncode == 0, "these tests need a Docker engine"
-    assert (BUILT / "bundle.json").exists(), "these tests need the bundle: make setup"
+    assert (BUILT_BUNDLE / "bundle.json").exists(), "these tests need the bundle: make setup"
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +57,7 @@ def jobs() -> list[Job]:
 
 
 @pytest.fixture(scope="session")
-def local_aws(built: Path, jobs: list[Job]) -> Iterator[LocalAws]:
+def local_aws(built: Path, jobs: list[Job]) -> Iterator[MotoCloud]:
     """The cloud, on the bridge that containers and this machine share, and nowhere else.
 
     The bridge is there as long as a container is; its address is that container's gateway.
@@ -67,14 +66,14 @@ def local_aws(built: Path, jobs: list[Job]) -> Iterator[LocalAws]:
     try:
         networks = json.loads(docker("inspect", "--format", "{{json .NetworkSettings.Networks}}", held).stdout)
         (network,) = networks.values()
-        with LocalAws(jobs.append, network["Gateway"]) as aws:
+        with MotoCloud(jobs.append, network["Gateway"]) as aws:
             yield aws
     finally:
         docker("rm", "--force", held)
 
 
 @pytest.fixture(scope="session")
-def cloud(local_aws: LocalAws, jobs: list[Job]) -> Cloud:
+def cloud(local_aws: MotoCloud, jobs: list[Job]) -> Cloud:
     """The template, deployed with the bundle that lies in the containers."""
     deployment = deploy(TEMPLATE, {"UseGpu": "false", "Samples": "2"})
     (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
@@ -84,13 +83,13 @@ def cloud(local_aws: LocalAws, jobs: list[Job]) -> Cloud:
         Subscription(deployment.outputs["NotificationsTopic"]),
         {},
         {variable["name"]: variable["value"] for variable in definition["containerProperties"]["environment"]},
-        Records(deployment.outputs["ImagesTable"]),
+        ImageTable(deployment.outputs["ImagesTable"]),
         Storage(deployment.outputs["ResultsBucket"]),
     )
 
 
 @pytest.fixture(scope="session")
-def in_cloud(local_aws: LocalAws) -> dict[str, str]:
+def in_cloud(local_aws: MotoCloud) -> dict[str, str]:
     """The environment that points a container at the cloud."""
     credentials = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": REGION}
     return credentials | {"AWS_ENDPOINT_URL": local_aws.endpoint, "AWS_EC2_METADATA_DISABLED": "true"}

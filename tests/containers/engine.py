@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from heatdrop.local.cloud import TEMPLATE
+from heatdrop.project import TEMPLATE
 
 ROOT = TEMPLATE.parent
 BUILD = ROOT / "build" / "sam"

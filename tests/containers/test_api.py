@@ -16,7 +16,7 @@ from tests.containers.conftest import Call
 from tests.containers.engine import LAMBDA_BASE, run_in
 from tests.integration.cloud import Cloud, sample_event
 
-from heatdrop.identity import image_id
+from heatdrop.ids import image_id
 from heatdrop.vocabulary import Drop, State
 
 pytestmark = pytest.mark.containers

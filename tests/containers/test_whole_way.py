@@ -11,7 +11,7 @@ from tests.containers.conftest import Call, RunJob
 from tests.integration.cloud import Cloud, Event, sample_event
 from tests.integration.test_job_events import failed_job
 
-from heatdrop.identity import image_id
+from heatdrop.ids import image_id
 from heatdrop.vocabulary import Drop, State
 
 pytestmark = pytest.mark.containers

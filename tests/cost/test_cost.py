@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from heatdrop.cli.app import app
 from heatdrop.cost import prices
 from heatdrop.cost.costs import Setup, Timings, measured_timings, per_thousand
-from heatdrop.cost.flow import DAY, Limits, load, simulate
+from heatdrop.cost.flow import DAY, Capacity, load, simulate
 from heatdrop.errors import InvalidRequest
 
 TIMINGS = Timings(infer=0.1, explain=1.0, origin="made up")
 SETUP = Setup()
-LIMITS = Limits()
+LIMITS = Capacity()
 
 
 def record(state: str = "EXPLAINED", **timings: float) -> dict[str, object]:

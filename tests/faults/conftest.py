@@ -16,10 +16,10 @@ from moto.batch.models import Job
 from PIL import Image
 from tests.faults.world import World, folder
 
-from heatdrop.local.aws import LocalAws
-from heatdrop.local.cloud import TEMPLATE
 from heatdrop.local.deployment import deploy
+from heatdrop.local.moto_cloud import MotoCloud
 from heatdrop.model.bundle import Bundle, open_bundle
+from heatdrop.project import TEMPLATE
 from heatdrop.vocabulary import State
 
 Digests = dict[str, str]
@@ -52,7 +52,7 @@ def contents() -> list[bytes]:
 def world(bundles: list[Bundle]) -> Iterator[World]:
     """The cloud that every schedule runs in; gone before other tests deploy theirs, which is in this process too."""
     jobs: list[Job] = []
-    with quiet_logs(), LocalAws(jobs.append):
+    with quiet_logs(), MotoCloud(jobs.append):
         parameters = {"BundleUri": str(bundles[0].folder), "Samples": "1", "Top": "2", "UseGpu": "false"}
         deployment = deploy(TEMPLATE, parameters)
         assert boto3.client("batch").describe_job_queues()["jobQueues"]

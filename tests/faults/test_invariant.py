@@ -14,8 +14,8 @@ from tests.faults.conftest import Digests, Expected
 from tests.faults.faults import KINDS, Fault, Meanwhile
 from tests.faults.world import Remembering, World, final, folder
 
-from heatdrop.explaining import Explainer
-from heatdrop.record import Record, RequestedExplanation
+from heatdrop.aws.record import Record, RequestedExplanation
+from heatdrop.explaining.explainer import Explainer
 from heatdrop.vocabulary import State
 
 SCHEDULES = int(os.environ.get("SCHEDULES", "0"))

@@ -21,21 +21,22 @@ from moto.sqs.models import sqs_backends
 from tests.faults.faults import Clock, Crash, Fault, FaultyAws, Meanwhile
 from tests.integration.cloud import Context, load_handler
 
-from heatdrop import explaining
 from heatdrop.api.explanations import Explanations
 from heatdrop.api.models import ExplanationRequest
-from heatdrop.identity import image_id
-from heatdrop.jobs import JobQueue
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.jobs import JobQueue
+from heatdrop.aws.notifications import Notification
+from heatdrop.aws.queues import DeadLetters, DropQueue
+from heatdrop.aws.record import Record, RequestedExplanation
+from heatdrop.aws.storage import Storage
+from heatdrop.explaining import explainer as explainers
+from heatdrop.ids import image_id
 from heatdrop.local.batch_runner import STATUS_REASON, retried, state_change
 from heatdrop.local.deployment import Deployment
 from heatdrop.local.queue_poller import sqs_record
-from heatdrop.messages import DeadLetters, DropQueue, Notification
 from heatdrop.model.bundle import Bundle
 from heatdrop.pipeline import heatmaps
 from heatdrop.pipeline.redrive import failed_images, redrive
-from heatdrop.record import Record, RequestedExplanation
-from heatdrop.records import Records
-from heatdrop.storage import Storage
 from heatdrop.vocabulary import Drop, ExplanationSettings, State
 
 QUEUE_ARN = "arn:aws:sqs:eu-west-1:123456789012:queue"
@@ -44,17 +45,17 @@ MAX_ROUNDS = 60
 
 
 class Remembering:
-    """The real explainer; what it made of an image it makes again, as it is deterministic (see test_explaining)."""
+    """The real explainer; what it made of an image it makes again, as it is deterministic (see test_explainer)."""
 
-    _real: dict[str, explaining.Explainer] = {}  # noqa: RUF012
-    _made: dict[tuple[str, str], explaining.Explanation] = {}  # noqa: RUF012
+    _real: dict[str, explainers.Explainer] = {}  # noqa: RUF012
+    _made: dict[tuple[str, str], explainers.Explanation] = {}  # noqa: RUF012
 
     def __init__(self, bundle: Bundle, settings: Any, *more: Any) -> None:
         self._name = f"{bundle.model.version}:{settings.model_dump_json()}"
         if self._name not in self._real:
-            self._real[self._name] = explaining.Explainer(bundle, settings, *more)
+            self._real[self._name] = explainers.Explainer(bundle, settings, *more)
 
-    def explain(self, data: bytes, predictions: Sequence[Any]) -> explaining.Explanation:
+    def explain(self, data: bytes, predictions: Sequence[Any]) -> explainers.Explanation:
         what = (self._name, hashlib.sha256(data + repr(predictions).encode()).hexdigest())
         if what not in self._made:
             self._made[what] = self._real[self._name].explain(data, predictions)
@@ -72,7 +73,7 @@ class World:
         code = {function.code.name: function for function in deployment.functions}
         self.inference = [load_handler(code["inference"], BUNDLE_URI=str(bundle.folder)) for bundle in bundles]
         self.job_events = load_handler(code["job_events"])
-        self.records = Records(outputs["ImagesTable"])
+        self.records = ImageTable(outputs["ImagesTable"])
         self.clock = Clock()
         self.aws = FaultyAws(self._hear)
         self._sqs, self._s3 = boto3.client("sqs"), boto3.client("s3")
@@ -116,7 +117,9 @@ class World:
     def running(self, explainer: type = Remembering) -> Iterator[None]:
         """Everything installed that a schedule needs."""
         before = signal.getsignal(signal.SIGTERM)
-        clock = self.clock.patched("heatdrop.records", "heatdrop.pipeline.sweeping", "heatdrop.api.explanations")
+        clock = self.clock.patched(
+            "heatdrop.aws.image_table", "heatdrop.pipeline.sweeping", "heatdrop.api.explanations"
+        )
         try:
             with clock, self.aws.installed(), mock.patch.object(heatmaps, "Explainer", explainer):
                 yield
@@ -170,7 +173,7 @@ class World:
             if context.remaining_ms < 0:
                 raise Crash
 
-        event = {"Records": [sqs_record(message, QUEUE_ARN) for message in messages]}
+        event = {"ImageTable": [sqs_record(message, QUEUE_ARN) for message in messages]}
         back = {message["MessageId"] for message in messages}
         try:
             with self.aws.planned(tuple(faults), self._steps(meanwhile), slow):

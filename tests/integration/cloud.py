@@ -17,15 +17,15 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from moto.batch.models import Job
 
-from heatdrop.identity import image_id
-from heatdrop.local.cloud import TEMPLATE
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.notifications import Notification
+from heatdrop.aws.record import Record
+from heatdrop.aws.storage import Manifest, Storage
+from heatdrop.aws.subscription import Subscription
+from heatdrop.ids import image_id
 from heatdrop.local.deployment import DeployedFunction, Deployment
-from heatdrop.messages import Notification
 from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
-from heatdrop.record import Record
-from heatdrop.records import Records
-from heatdrop.storage import Manifest, Storage
-from heatdrop.subscription import Subscription
+from heatdrop.project import TEMPLATE
 from heatdrop.vocabulary import Drop
 
 EVENTS = TEMPLATE.parent / "events"
@@ -72,7 +72,7 @@ class Cloud:
     subscription: Subscription
     handlers: dict[str, Callable[[Event, Context], Any]]
     job_environment: dict[str, str]
-    records: Records
+    records: ImageTable
     storage: Storage
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _unread: list[Notification] = field(default_factory=list)
@@ -91,12 +91,12 @@ class Cloud:
     def drop_event(self, *drops: Drop, sample: str = "inference-drop") -> Event:
         """The SQS event that tells of drops, one message each."""
         event = sample_event(sample)
-        (template,) = event["Records"]
-        event["Records"] = []
+        (template,) = event["ImageTable"]
+        event["ImageTable"] = []
         for number, drop in enumerate(drops):
             message = copy.deepcopy(template)
             body = json.loads(message["body"])
-            described = body["Records"][0]["s3"]
+            described = body["ImageTable"][0]["s3"]
             described["bucket"]["name"] = drop.bucket
             described["object"] |= {
                 "key": quote_plus(drop.key),
@@ -104,7 +104,7 @@ class Cloud:
                 "eTag": drop.etag,
                 "size": drop.size,
             }
-            event["Records"].append(message | {"messageId": f"message-{number}", "body": json.dumps(body)})
+            event["ImageTable"].append(message | {"messageId": f"message-{number}", "body": json.dumps(body)})
         return event
 
     def infer(self, *drops: Drop, context: Context | None = None) -> list[str]:

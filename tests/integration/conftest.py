@@ -11,13 +11,13 @@ import pytest
 from moto.batch.models import Job
 from tests.integration.cloud import Cloud, load_handler
 
-from heatdrop.local.aws import LocalAws
-from heatdrop.local.cloud import TEMPLATE
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.storage import Storage
+from heatdrop.aws.subscription import Subscription
 from heatdrop.local.deployment import deploy
+from heatdrop.local.moto_cloud import MotoCloud
 from heatdrop.model.bundle import Bundle
-from heatdrop.records import Records
-from heatdrop.storage import Storage
-from heatdrop.subscription import Subscription
+from heatdrop.project import TEMPLATE
 
 
 @pytest.fixture(scope="session")
@@ -27,14 +27,14 @@ def jobs() -> list[Job]:
 
 
 @pytest.fixture(scope="session")
-def local_aws(jobs: list[Job]) -> Iterator[LocalAws]:
+def local_aws(jobs: list[Job]) -> Iterator[MotoCloud]:
     """The cloud that everything is deployed into."""
-    with LocalAws(jobs.append) as aws:
+    with MotoCloud(jobs.append) as aws:
         yield aws
 
 
 @pytest.fixture(scope="session")
-def cloud(small_bundle: Bundle, local_aws: LocalAws, jobs: list[Job]) -> Cloud:
+def cloud(small_bundle: Bundle, local_aws: MotoCloud, jobs: list[Job]) -> Cloud:
     """The deployed template with the small model; two noisy samples are enough here."""
     parameters = {"BundleUri": str(small_bundle.folder), "Samples": "2", "MaxBytes": "20000000", "UseGpu": "false"}
     deployment = deploy(TEMPLATE, parameters)
@@ -45,7 +45,7 @@ def cloud(small_bundle: Bundle, local_aws: LocalAws, jobs: list[Job]) -> Cloud:
         Subscription(deployment.outputs["NotificationsTopic"]),
         {function.code.name: load_handler(function) for function in deployment.functions},
         {variable["name"]: variable["value"] for variable in definition["containerProperties"]["environment"]},
-        Records(deployment.outputs["ImagesTable"]),
+        ImageTable(deployment.outputs["ImagesTable"]),
         Storage(deployment.outputs["ResultsBucket"]),
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from heatdrop.local.running import RunningCloud, find_running
+from heatdrop.local.serve_file import RunningCloud, find_running
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from tests.integration.cloud import Cloud, Context, sample_event, throttled
 from tests.integration.test_job_events import failed_job, settle
 
 from heatdrop.api.describe import DOCUMENTS, text_of
-from heatdrop.identity import image_id
-from heatdrop.local.cloud import TEMPLATE
+from heatdrop.ids import image_id
 from heatdrop.local.http_api import HttpApi, event_of
 from heatdrop.loopback import listening, reserved
 from heatdrop.model.bundle import open_bundle, with_certificate
 from heatdrop.model.certificate import Certificate, Check
+from heatdrop.project import TEMPLATE
 from heatdrop.vocabulary import Drop, ExplanationSettings
 
 ROOT = TEMPLATE.parent
@@ -296,7 +296,7 @@ def test_class_that_the_model_does_not_know_is_named(cloud: Cloud, explained: Dr
 def test_image_keeps_no_more_explanations_than_its_record_holds(
     cloud: Cloud, explained: Drop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heatdrop.records.MAX_EXPLANATIONS", len(cloud.record(explained).explanations))
+    monkeypatch.setattr("heatdrop.aws.image_table.MAX_EXPLANATIONS", len(cloud.record(explained).explanations))
     status, problem = ask(cloud, "POST", f"/images/{image_id(explained)}/explanations", {"seed": 1234})
     assert (status, problem["type"]) == (409, "urn:heatdrop:problem:too-many-explanations")
 

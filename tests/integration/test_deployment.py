@@ -8,10 +8,11 @@ import boto3
 import pytest
 from tests.integration.cloud import Cloud
 
-from heatdrop.local.cloud import TEMPLATE
-from heatdrop.local.deployment import Deployment, DeploymentFailed, deploy
+from heatdrop.aws.notifications import Announcer, Notification
+from heatdrop.errors import DeploymentFailed
+from heatdrop.local.deployment import Deployment, deploy
 from heatdrop.local.transform import read_template
-from heatdrop.messages import Announcer, Notification
+from heatdrop.project import TEMPLATE
 from heatdrop.vocabulary import State
 
 

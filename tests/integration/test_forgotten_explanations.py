@@ -9,8 +9,8 @@ from tests.integration.cloud import Cloud, throttled
 from tests.integration.test_api import ask
 from tests.integration.test_job_events import age, sweep, told_again
 
-from heatdrop.identity import image_id
-from heatdrop.record import RequestedExplanation
+from heatdrop.aws.record import RequestedExplanation
+from heatdrop.ids import image_id
 from heatdrop.vocabulary import Drop, State
 
 

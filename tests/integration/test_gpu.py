@@ -8,10 +8,10 @@ from unittest import mock
 import pytest
 from tests.integration.cloud import Cloud
 
-from heatdrop import gpu
 from heatdrop.errors import GpuMissing
-from heatdrop.local.aws import LocalAws
-from heatdrop.local.cloud import TEMPLATE
+from heatdrop.local.moto_cloud import MotoCloud
+from heatdrop.model import gpu
+from heatdrop.project import TEMPLATE
 from heatdrop.vocabulary import State
 
 
@@ -45,7 +45,7 @@ def test_gpus_are_named() -> None:
         assert gpu.find_gpus(required=True) == ("NVIDIA T4",)
 
 
-def test_entry_point_says_it_in_a_sentence(cloud: Cloud, chest: bytes, local_aws: LocalAws) -> None:
+def test_entry_point_says_it_in_a_sentence(cloud: Cloud, chest: bytes, local_aws: MotoCloud) -> None:
     drop = cloud.put(chest)
     cloud.infer(drop)
     done = subprocess.run(

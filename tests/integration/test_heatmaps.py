@@ -14,10 +14,10 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.integration.cloud import Cloud, Context, throttled
 
+from heatdrop.aws.jobs import RETRY_EXIT_CODE
 from heatdrop.errors import InvalidBundle
-from heatdrop.explaining import Explainer
-from heatdrop.identity import image_id
-from heatdrop.jobs import COME_AGAIN
+from heatdrop.explaining.explainer import Explainer
+from heatdrop.ids import image_id
 from heatdrop.model.bundle import Bundle
 from heatdrop.vocabulary import Drop, State
 
@@ -129,7 +129,7 @@ def test_job_told_to_stop_finishes_the_image_in_hand_and_its_retry_does_the_rest
             report = job.run(manifest_key)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert (report.explained, report.interrupted, report.exit_code) == (1, True, COME_AGAIN)
+    assert (report.explained, report.interrupted, report.exit_code) == (1, True, RETRY_EXIT_CODE)
     assert sorted(cloud.record(drop).state for drop in drops) == [State.CLASSIFIED, State.EXPLAINED]
     report = cloud.heatmap_job().run(manifest_key)
     assert (report.explained, report.skipped, report.exit_code) == (1, 1, 0)

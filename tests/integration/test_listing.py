@@ -13,12 +13,13 @@ import pytest
 from botocore.client import BaseClient
 from tests.template.cloud_template import resources
 
-from heatdrop import listing
-from heatdrop.identity import image_id
-from heatdrop.listing import Filter, ListedImage, Listing
-from heatdrop.local.aws import LocalAws
+from heatdrop.aws import listing
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.listing import Filter, ListedImage, Listing
+from heatdrop.aws.table_schema import SHARDS
+from heatdrop.ids import image_id
+from heatdrop.local.moto_cloud import MotoCloud
 from heatdrop.model.certificate import Certificate, Check
-from heatdrop.records import SHARDS, Records
 from heatdrop.vocabulary import Drop, ExplanationSettings, ModelName, Prediction, State
 
 OLD, NEW = ModelName(name="chest", version="1" * 12), ModelName(name="chest", version="2" * 12)
@@ -30,7 +31,7 @@ class Table:
     """A table as the template describes it, holding images one minute apart, and the calls that were made to it."""
 
     name: str
-    records: Records
+    records: ImageTable
     listing: Listing
     ids: list[str] = field(default_factory=list)
 
@@ -38,7 +39,7 @@ class Table:
         now = BEGIN + timedelta(minutes=len(self.ids))
         drop = Drop(bucket="in", key=key, version_id=str(len(self.ids)))
         name = image_id(drop)
-        with mock.patch("heatdrop.records.datetime") as clock:
+        with mock.patch("heatdrop.aws.image_table.datetime") as clock:
             clock.now.return_value = now
             self.records.receive(name, drop)
             if label:
@@ -65,11 +66,11 @@ class Table:
 
 
 @pytest.fixture(scope="module")
-def table(local_aws: LocalAws) -> Table:
+def table(local_aws: MotoCloud) -> Table:
     properties = copy.deepcopy(resources("AWS::DynamoDB::Table")["ImagesTable"]["Properties"])
     wanted = {name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")}
     boto3.client("dynamodb").create_table(TableName="listed", BillingMode="PAY_PER_REQUEST", **wanted)
-    made = Table("listed", Records("listed"), Listing("listed"))
+    made = Table("listed", ImageTable("listed"), Listing("listed"))
     for number in range(40):
         made.add(f"a/{number}.jpg", "NORMAL" if number % 2 else "VIRAL", number / 40, OLD if number < 10 else NEW)
     for number in range(5):
@@ -146,7 +147,7 @@ def test_filter_leaves_what_was_asked_for(table: Table, wanted: dict[str, Any], 
 
 
 def test_images_of_the_same_moment_are_each_listed_once(table: Table) -> None:
-    with mock.patch("heatdrop.records.datetime") as clock:
+    with mock.patch("heatdrop.aws.image_table.datetime") as clock:
         clock.now.return_value = BEGIN - timedelta(days=1)
         drops = [Drop(bucket="in", key="same", version_id=f"s{number}") for number in range(20)]
         for drop in drops:
@@ -199,7 +200,7 @@ def test_model_has_the_latest_of_its_certificates(table: Table) -> None:
 
 def test_models_are_known_once_newest_first(table: Table) -> None:
     for day, model in enumerate((OLD, NEW, OLD)):
-        with mock.patch("heatdrop.records.datetime") as clock:
+        with mock.patch("heatdrop.aws.image_table.datetime") as clock:
             clock.now.return_value = BEGIN + timedelta(days=day)
             table.records.know_model(model, ("NORMAL", "VIRAL"))
     models = [model for model in table.listing.models() if model.name == "chest"]

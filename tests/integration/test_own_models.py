@@ -9,9 +9,9 @@ import pytest
 
 from heatdrop import images
 from heatdrop.bench.subjects import radiographs
-from heatdrop.classifier import Classifier, model_input
-from heatdrop.explaining import Explainer
+from heatdrop.explaining.explainer import Explainer
 from heatdrop.model import packing
+from heatdrop.model.classifier import Classifier, model_input
 from heatdrop.vocabulary import ExplanationSettings
 
 LABELS = ("BACTERIAL", "NORMAL", "VIRAL")

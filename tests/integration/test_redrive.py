@@ -9,11 +9,11 @@ import pytest
 from tests.integration.cloud import Cloud, Context, sample_event, throttled
 from typer.testing import CliRunner, Result
 
+from heatdrop.aws.events import drops_in
 from heatdrop.cli.app import app
 from heatdrop.errors import HeatdropError
-from heatdrop.identity import image_id
-from heatdrop.local.aws import LocalAws
-from heatdrop.messages import drops_in
+from heatdrop.ids import image_id
+from heatdrop.local.moto_cloud import MotoCloud
 from heatdrop.vocabulary import Drop, State
 
 
@@ -26,7 +26,7 @@ def no_other_failures(cloud: Cloud) -> None:
     taken(cloud, "IngestQueue")
 
 
-def redrive(cloud: Cloud, local_aws: LocalAws, *arguments: str) -> Result:
+def redrive(cloud: Cloud, local_aws: MotoCloud, *arguments: str) -> Result:
     """Call the command as a person does, over HTTP."""
     with mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": local_aws.endpoint}):
         stack = [] if "--stack" in arguments else ["--stack", "heatdrop"]
@@ -57,7 +57,7 @@ def failed(cloud: Cloud, data: bytes, key: str | None = None) -> Drop:
     return drop
 
 
-def test_failed_image_begins_anew_and_is_explained(cloud: Cloud, chest: bytes, local_aws: LocalAws) -> None:
+def test_failed_image_begins_anew_and_is_explained(cloud: Cloud, chest: bytes, local_aws: MotoCloud) -> None:
     drop = failed(cloud, chest, "a key/with spaces+and ü.jpg")
     done = redrive(cloud, local_aws)
     assert (done.exit_code, done.stdout) == (0, "1 image and 0 dead letters were brought back.\n")
@@ -73,7 +73,7 @@ def test_failed_image_begins_anew_and_is_explained(cloud: Cloud, chest: bytes, l
     assert [one.id for one in news] == [f"{image_id(drop)}:CLASSIFIED:2", f"{image_id(drop)}:EXPLAINED:2"]
 
 
-def test_image_that_fails_again_is_told_again(cloud: Cloud, chest: bytes, local_aws: LocalAws) -> None:
+def test_image_that_fails_again_is_told_again(cloud: Cloud, chest: bytes, local_aws: MotoCloud) -> None:
     drop = failed(cloud, chest)
     assert redrive(cloud, local_aws).exit_code == 0
     told_again(cloud)
@@ -83,13 +83,13 @@ def test_image_that_fails_again_is_told_again(cloud: Cloud, chest: bytes, local_
     assert cloud.record(drop).attempt == 3
 
 
-def test_only_the_named_images_are_brought_back(cloud: Cloud, chest: bytes, local_aws: LocalAws) -> None:
+def test_only_the_named_images_are_brought_back(cloud: Cloud, chest: bytes, local_aws: MotoCloud) -> None:
     wanted, other = failed(cloud, chest), failed(cloud, chest)
     assert redrive(cloud, local_aws, image_id(wanted)).stdout.startswith("1 image ")
     assert (cloud.record(wanted).state, cloud.record(other).state) == (State.RECEIVED, State.FAILED)
 
 
-def test_dry_run_says_what_would_be_done_and_does_nothing(cloud: Cloud, chest: bytes, local_aws: LocalAws) -> None:
+def test_dry_run_says_what_would_be_done_and_does_nothing(cloud: Cloud, chest: bytes, local_aws: MotoCloud) -> None:
     drop = failed(cloud, chest, "[red]\x1b[31mward\n3.jpg")
     done = redrive(cloud, local_aws, "--dry-run")
     assert done.exit_code == 0
@@ -105,7 +105,7 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(cloud: Cloud, chest: b
 
 
 def test_image_whose_drop_could_not_be_told_again_is_found_by_the_sweep(
-    cloud: Cloud, chest: bytes, local_aws: LocalAws
+    cloud: Cloud, chest: bytes, local_aws: MotoCloud
 ) -> None:
     """The crash: the record was opened, but the drop was not told."""
     drop = failed(cloud, chest)
@@ -121,7 +121,7 @@ def test_image_whose_drop_could_not_be_told_again_is_found_by_the_sweep(
     assert image_id(drop) in {image_id(again) for again in told_again(cloud)}
 
 
-def test_dead_letters_go_back_to_where_they_came_from(cloud: Cloud, local_aws: LocalAws) -> None:
+def test_dead_letters_go_back_to_where_they_came_from(cloud: Cloud, local_aws: MotoCloud) -> None:
     url = cloud.deployment.outputs["JobEventsDeadLetters"]
     taken(cloud, "JobEventsQueue")
     bodies = {json.dumps({"detail-type": "Sweep", "number": number}) for number in range(12)}
@@ -141,12 +141,12 @@ def test_dead_letters_go_back_to_where_they_came_from(cloud: Cloud, local_aws: L
     ],
 )
 def test_what_is_not_there_is_said_in_one_sentence(
-    cloud: Cloud, local_aws: LocalAws, arguments: list[str], sentence: str
+    cloud: Cloud, local_aws: MotoCloud, arguments: list[str], sentence: str
 ) -> None:
     assert str(redrive(cloud, local_aws, *arguments).exception) == sentence
 
 
-def test_image_that_is_not_failed_is_left_alone(cloud: Cloud, chest: bytes, local_aws: LocalAws) -> None:
+def test_image_that_is_not_failed_is_left_alone(cloud: Cloud, chest: bytes, local_aws: MotoCloud) -> None:
     drop = cloud.put(chest)
     cloud.infer(drop)
     said = str(redrive(cloud, local_aws, image_id(drop)).exception)

@@ -25,8 +25,8 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from tests.integration.served import Done, Served, clean, serve
 
 from heatdrop import cli
-from heatdrop.local.cloud import TEMPLATE
 from heatdrop.model.bundle import Bundle
+from heatdrop.project import TEMPLATE
 
 AWS = shutil.which("aws") or str(TEMPLATE.parent / "build/tools/awscli/bin/aws")
 

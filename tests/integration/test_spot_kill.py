@@ -11,9 +11,9 @@ import boto3
 import pytest
 from tests.integration.cloud import Cloud
 
-from heatdrop.identity import image_id
-from heatdrop.jobs import COME_AGAIN
-from heatdrop.local.aws import LocalAws
+from heatdrop.aws.jobs import RETRY_EXIT_CODE
+from heatdrop.ids import image_id
+from heatdrop.local.moto_cloud import MotoCloud
 from heatdrop.vocabulary import Drop, State
 
 PATIENCE = 600
@@ -35,7 +35,7 @@ Start = Callable[[list[Drop]], subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def start(cloud: Cloud, local_aws: LocalAws, log: Path) -> Iterator[Start]:
+def start(cloud: Cloud, local_aws: MotoCloud, log: Path) -> Iterator[Start]:
     """Run the job's own command in its own folder, with its deployed environment."""
     (code,) = cloud.deployment.job_code.values()
     started = []
@@ -99,7 +99,7 @@ def test_retry_of_a_killed_job_renders_only_what_is_missing(
     done = [drop for drop in classified if cloud.record(drop).state is State.EXPLAINED]
     assert 0 < len(done) < len(classified), "it was over before it could be killed"
     if kill is signal.SIGTERM:
-        assert code == COME_AGAIN, log.read_text()
+        assert code == RETRY_EXIT_CODE, log.read_text()
         # The image in hand is whole, the next was not begun.
         assert {key.split("/")[1] for key in stored(cloud, classified)} == {image_id(drop) for drop in done}
     before = {image_id(drop): (cloud.record(drop), stored(cloud, [drop])) for drop in done}
@@ -128,6 +128,6 @@ def test_job_that_is_told_to_stop_while_it_still_starts_is_tried_again(
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(PATIENCE) == COME_AGAIN, log.read_text()
+    assert process.wait(PATIENCE) == RETRY_EXIT_CODE, log.read_text()
     assert set(states(cloud, classified)) == {State.CLASSIFIED}
     assert "Traceback" not in log.read_text()

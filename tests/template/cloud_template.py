@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from heatdrop.local.cloud import TEMPLATE
 from heatdrop.local.transform import read_template
+from heatdrop.project import TEMPLATE
 
 Resource = dict[str, Any]
 

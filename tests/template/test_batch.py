@@ -3,7 +3,7 @@
 import pytest
 from tests.template.cloud_template import default, one, resources, template
 
-from heatdrop.jobs import COME_AGAIN
+from heatdrop.aws.jobs import RETRY_EXIT_CODE
 
 GPU_ENVIRONMENTS = {
     name: environment["Properties"]["ComputeResources"]
@@ -24,7 +24,7 @@ def test_retry_rules_end_with_exit_and_a_lost_host_is_retried() -> None:
     assert rules[-1] == {"Action": "EXIT", "OnReason": "*"}
     assert {"Action": "RETRY", "OnStatusReason": "Host EC2*"} in rules
     assert {"Action": "RETRY", "OnStatusReason": "Your Spot Task was interrupted*"} in rules
-    assert {"Action": "RETRY", "OnExitCode": str(COME_AGAIN)} in rules
+    assert {"Action": "RETRY", "OnExitCode": str(RETRY_EXIT_CODE)} in rules
 
 
 def test_job_has_an_end_before_its_images_count_as_stuck() -> None:

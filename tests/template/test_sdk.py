@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grimp
 
-from heatdrop.local.cloud import ROOT
+from heatdrop.project import ROOT
 
 FUNCTION = ROOT / "functions/inference"
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from tests.template.cloud_template import as_list, one, referenced, resources, statements, template, walk
 
-from heatdrop.local.cloud import TEMPLATE
+from heatdrop.project import TEMPLATE
 
 ALLOWED = [(name, statement) for name, statement in statements() if statement["Effect"] == "Allow"]
 LINES = TEMPLATE.read_text(encoding="utf-8").splitlines()

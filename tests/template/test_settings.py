@@ -7,10 +7,10 @@ from pydantic_settings import BaseSettings
 from tests.template.cloud_template import referenced, resources, template
 
 from heatdrop.api.service import ApiSettings
-from heatdrop.local.cloud import TEMPLATE
 from heatdrop.pipeline.heatmaps import HeatmapSettings
 from heatdrop.pipeline.ingest import InferenceSettings
 from heatdrop.pipeline.job_events import JobEventSettings
+from heatdrop.project import TEMPLATE
 
 SETTINGS: dict[str, type[BaseSettings]] = {
     "InferenceFunction": InferenceSettings,

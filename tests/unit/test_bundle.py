@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from heatdrop.classifier import Classifier
 from heatdrop.errors import InvalidBundle
 from heatdrop.model import bundle as bundles
 from heatdrop.model.bundle import FILES, Bundle, digest, open_bundle
+from heatdrop.model.classifier import Classifier
 from heatdrop.model.packing import load_keras
 
 

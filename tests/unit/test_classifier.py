@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from heatdrop import images
-from heatdrop.classifier import Classifier, model_input, rank
 from heatdrop.model import packing
 from heatdrop.model.bundle import Bundle
-from heatdrop.preprocessing import preprocess
+from heatdrop.model.classifier import Classifier, model_input, rank
+from heatdrop.model.preprocessing import preprocess
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ import pytest
 import typer
 
 from heatdrop import cli, images
-from heatdrop.classifier import Classifier
 from heatdrop.cli import console
 from heatdrop.cli.app import app
 from heatdrop.images import decode
 from heatdrop.model import default
 from heatdrop.model.bundle import Bundle, open_bundle
+from heatdrop.model.classifier import Classifier
 from heatdrop.vocabulary import Prediction, Result, State
 
 CONTRACT = ["file", "image_id", "state", "reason", "predictions", "picture", "heatmaps", "model", "timings_ms"]
@@ -302,8 +302,8 @@ def test_a_model_of_ones_own_is_packed_checked_and_used(heatdrop: Heatdrop, ches
 def test_without_a_bundle_and_without_the_models_source_a_bundle_is_asked_for(
     heatdrop: Heatdrop, chest_jpeg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(default, "SOURCE", tmp_path / "nowhere")
-    monkeypatch.setattr(default, "BUILT", tmp_path / "neither")
+    monkeypatch.setattr(default, "MODEL_SOURCE", tmp_path / "nowhere")
+    monkeypatch.setattr(default, "BUILT_BUNDLE", tmp_path / "neither")
     done = heatdrop("classify", chest_jpeg)
     assert done.code == 2
     assert "--bundle" in done.err.splitlines()[-1]

@@ -11,8 +11,8 @@ import boto3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatdrop.local.aws import REGION, LocalAws
 from heatdrop.local.disk_buffer import DiskBuffer
+from heatdrop.local.moto_cloud import REGION, MotoCloud
 
 MEGABYTE = 1 << 20
 
@@ -43,7 +43,7 @@ def test_a_buffer_on_disk_reads_as_a_temporary_file_does(calls, tmp_path_factory
 
 def test_objects_of_the_local_s3_hold_neither_memory_nor_open_files() -> None:
     content = os.urandom(2 * MEGABYTE)
-    with LocalAws(lambda job: None):
+    with MotoCloud(lambda job: None):
         s3, bucket = boto3.client("s3"), new_bucket()
         s3.put_object(Bucket=bucket, Key="0", Body=content)
         open_before = open_files()
@@ -64,7 +64,7 @@ def test_objects_of_the_local_s3_hold_neither_memory_nor_open_files() -> None:
 
 def test_nothing_of_the_local_s3_is_left_on_disk(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with LocalAws(lambda job: None):
+    with MotoCloud(lambda job: None):
         boto3.client("s3").put_object(Bucket=new_bucket(), Key="a", Body=b"content")
         assert any(tmp_path.iterdir())
     assert not any(tmp_path.iterdir())

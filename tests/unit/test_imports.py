@@ -74,7 +74,7 @@ def test_the_api_function_loads_nothing_of_images_or_models() -> None:
     assert not modules & (HEAVY | {"cv2", "numpy", "ai_edge_litert", "pydicom"})
 
 
-@pytest.mark.parametrize("module", ["heatdrop.cli.app", "heatdrop.direct", "heatdrop.model.default"])
+@pytest.mark.parametrize("module", ["heatdrop.cli.app", "heatdrop.explaining.files", "heatdrop.model.default"])
 def test_classifying_on_the_command_line_loads_neither_tensorflow_nor_aws(module: str) -> None:
     assert not loaded_by(f"import {module}") & (HEAVY | AWS)
 
@@ -86,8 +86,9 @@ def test_asking_the_command_line_for_help_loads_what_it_prints_with_and_no_more(
 
 
 def test_the_core_loads_nothing_of_aws() -> None:
-    core = [f"heatdrop.{name}" for name in ("images", "saliency", "rendering", "explaining", "classifier", "direct")]
-    core += [f"heatdrop.model.{path.stem}" for path in (ROOT / "shared/heatdrop/model").glob("*.py")]
+    rooms = ("explaining", "images", "model", "saliency", "trust")
+    files = [path for room in rooms for path in (ROOT / "shared/heatdrop" / room).glob("*.py")]
+    core = [f"heatdrop.{path.parent.name}.{path.stem}" for path in files if path.stem != "decoding_process"]
     modules = loaded_by(f"import {', '.join(core)}")
     assert "tensorflow" in modules  # the process did load them
     assert not modules & AWS

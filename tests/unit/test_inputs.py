@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from heatdrop.errors import InvalidRequest
-from heatdrop.inputs import find_files, shown
+from heatdrop.explaining.inputs import find_files, path_text
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def test_names_that_are_not_utf_8_are_found_and_shown_as_text(tree: Path) -> Non
     (tree / os.fsdecode(raw)).write_bytes(b"")
     (file,) = find_files(["ra*.jpg"])
     assert os.fsencode(file) == raw
-    assert shown(file) == "ra\\xffdio \\xe9.jpg"
-    assert json.loads(json.dumps(shown(file)).encode("utf-8")) == shown(file)
+    assert path_text(file) == "ra\\xffdio \\xe9.jpg"
+    assert json.loads(json.dumps(path_text(file)).encode("utf-8")) == path_text(file)
 
 
 def test_names_of_other_scripts_are_shown_as_they_are() -> None:
-    assert shown(Path("röntgen/胸部.jpg")) == "röntgen/胸部.jpg"
+    assert path_text(Path("röntgen/胸部.jpg")) == "röntgen/胸部.jpg"

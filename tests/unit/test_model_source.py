@@ -91,19 +91,19 @@ def test_the_bundle_of_the_source_is_that_of_the_rounded_model(
 def test_the_bundle_that_comes_along_is_built_once_and_again_when_its_source_changed(
     source_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(default, "SOURCE", source_folder)
-    monkeypatch.setattr(default, "BUILT", tmp_path / "build" / "bundles" / "tiny")
+    monkeypatch.setattr(default, "MODEL_SOURCE", source_folder)
+    monkeypatch.setattr(default, "BUILT_BUNDLE", tmp_path / "build" / "bundles" / "tiny")
     assert default.open_default() is None
     built = default.build_default()
-    assert default.open_default() == built == open_bundle(default.BUILT)
+    assert default.open_default() == built == open_bundle(default.BUILT_BUNDLE)
     card = json.loads((source_folder / "model.json").read_text())
     (source_folder / "model.json").write_text(json.dumps(card | {"name": "renamed"}))
     assert default.open_default() is None
 
 
 def test_an_installation_without_the_models_source_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(default, "SOURCE", tmp_path / "nowhere")
-    monkeypatch.setattr(default, "BUILT", tmp_path / "neither")
+    monkeypatch.setattr(default, "MODEL_SOURCE", tmp_path / "nowhere")
+    monkeypatch.setattr(default, "BUILT_BUNDLE", tmp_path / "neither")
     assert default.open_default() is None
     with pytest.raises(InvalidBundle, match="--bundle"):
         default.build_default()

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import heatdrop
-from heatdrop import images, notebook
-from heatdrop.classifier import Classifier
+from heatdrop import images
 from heatdrop.errors import InvalidBundle, InvalidRequest, RejectedImage
-from heatdrop.explaining import Explainer
+from heatdrop.explaining import notebook
+from heatdrop.explaining.explainer import Explainer
 from heatdrop.model import default
 from heatdrop.model.bundle import Bundle
+from heatdrop.model.classifier import Classifier
 from heatdrop.vocabulary import ExplanationSettings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "notebook.md"

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from keras import layers
 
-from heatdrop.classifier import Classifier
 from heatdrop.errors import InvalidBundle, InvalidRequest
 from heatdrop.images import DecodedImage
 from heatdrop.model import bundle as bundles
 from heatdrop.model import packing
 from heatdrop.model.bundle import Bundle, open_bundle
+from heatdrop.model.classifier import Classifier
 from heatdrop.model.packing import load_safely, pack, pack_file
 
 

@@ -8,7 +8,7 @@ from keras import applications
 
 from heatdrop import images
 from heatdrop.errors import InvalidRequest
-from heatdrop.preprocessing import CONVENTIONS, preprocess
+from heatdrop.model.preprocessing import CONVENTIONS, preprocess
 
 KERAS = {
     "densenet": applications.densenet.preprocess_input,

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from heatdrop import images, rendering
-from heatdrop.rendering import OVERLAY_SIDE, figure, maps_file, normalise, overlay
+from heatdrop import images
+from heatdrop.explaining import rendering
+from heatdrop.explaining.rendering import OVERLAY_SIDE, figure, maps_file, normalise, overlay
 
 
 @pytest.fixture(scope="module")

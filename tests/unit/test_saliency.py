@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from heatdrop.errors import InvalidRequest
-from heatdrop.saliency import SmoothGrad, smoothgrad
+from heatdrop.saliency import GradientEngine, smoothgrad
 from heatdrop.saliency.statistics import RunningSums, powers_needed
 from heatdrop.vocabulary import ESTIMATORS
 
@@ -36,7 +36,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def engine(model):
-    return SmoothGrad(model)
+    return GradientEngine(model)
 
 
 def logits_of(model):

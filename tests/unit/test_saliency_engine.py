@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from heatdrop.saliency import SmoothGrad, acceleration, smoothgrad
+from heatdrop.saliency import GradientEngine, acceleration, smoothgrad
 from heatdrop.saliency.acceleration import Acceleration, accepted
 from heatdrop.saliency.batches import CHECK_EVERY, plan
 
@@ -27,7 +27,7 @@ def model():
 
 @pytest.fixture
 def engine(model):
-    return SmoothGrad(model)
+    return GradientEngine(model)
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,14 @@ def test_the_forward_pass_is_shared_by_the_classes(engine):
 
 def test_running_out_of_memory_halves_the_batch_and_keeps_the_maps(engine, monkeypatch, caplog):
     whole = smoothgrad(engine, IMAGES[:1], [[0, 1]], batch_size=20).maps["mean_abs"]
-    original = SmoothGrad._run
+    original = GradientEngine._run
 
     def run(self, used, image, noise, *args):
         if len(noise) > 3:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
         return original(self, used, image, noise, *args)
 
-    monkeypatch.setattr(SmoothGrad, "_run", run)
+    monkeypatch.setattr(GradientEngine, "_run", run)
     with caplog.at_level(logging.WARNING):
         found = smoothgrad(engine, IMAGES[:1], [[0, 1]], batch_size=20)
 
@@ -102,7 +102,7 @@ def test_a_device_too_small_for_one_copy_is_an_error(engine, monkeypatch):
     def run(*args):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
 
-    monkeypatch.setattr(SmoothGrad, "_run", run)
+    monkeypatch.setattr(GradientEngine, "_run", run)
 
     with pytest.raises(tf.errors.ResourceExhaustedError):
         smoothgrad(engine, IMAGES[:1], [[0]])
@@ -110,13 +110,13 @@ def test_a_device_too_small_for_one_copy_is_an_error(engine, monkeypatch):
 
 def test_what_is_kept_of_an_image_does_not_grow_with_its_samples(engine, monkeypatch):
     held = []
-    original = SmoothGrad.sums
+    original = GradientEngine.sums
 
     def sums(self, image, noise, *args):
         held.append(noise.nbytes)
         return original(self, image, noise, *args)
 
-    monkeypatch.setattr(SmoothGrad, "sums", sums)
+    monkeypatch.setattr(GradientEngine, "sums", sums)
     smoothgrad(engine, IMAGES[:1], [[0]], samples=20)
     few = set(held)
     held.clear()
@@ -180,7 +180,7 @@ def test_an_accelerated_engine_stays_within_the_tolerance_of_float32(engine):
     keras.utils.set_random_seed(3)
     body = layers.Conv2D(6, 3, activation="tanh"), layers.GlobalAveragePooling2D(), layers.Dense(4)
     model = keras.Sequential([keras.Input((10, 10, 3)), *body])
-    accelerated = SmoothGrad(model, accelerations=(Acceleration.MIXED_PRECISION,))
+    accelerated = GradientEngine(model, accelerations=(Acceleration.MIXED_PRECISION,))
 
     found, exact = (smoothgrad(each, IMAGES, samples=5).maps["mean_abs"] for each in (accelerated, engine))
 
@@ -195,7 +195,7 @@ def test_without_a_gpu_nothing_is_accelerated(engine):
 @pytest.mark.parametrize("tolerance", [None, 0.3])
 def test_batches_beside_each_other_leave_the_bits_of_batches_one_by_one(model, engine, monkeypatch, tolerance):
     monkeypatch.setattr("heatdrop.saliency.engine.streams", lambda: 3)
-    several = SmoothGrad(model)
+    several = GradientEngine(model)
 
     one, three = (smoothgrad(made, IMAGES, samples=37, tolerance=tolerance, seed=2) for made in (engine, several))
 
@@ -208,9 +208,9 @@ def test_batches_beside_each_other_leave_the_bits_of_batches_one_by_one(model, e
 def test_a_process_of_its_own_computes_a_batch_a_core_if_it_says_so_in_time(before, streams):
     program = f"""
 import keras, os, numpy as np
-from heatdrop.saliency import SmoothGrad, one_batch_a_core
+from heatdrop.saliency import GradientEngine, one_batch_a_core
 layers = keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)
-engine = lambda: SmoothGrad(keras.Sequential(layers))
+engine = lambda: GradientEngine(keras.Sequential(layers))
 cores = min(4, len(os.sched_getaffinity(0)))
 {before}
 changed = one_batch_a_core()

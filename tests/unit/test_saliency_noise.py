@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 from scipy import stats
 
-from heatdrop.saliency import SmoothGrad, smoothgrad
+from heatdrop.saliency import GradientEngine, smoothgrad
 from heatdrop.saliency.noise import SAMPLINGS, STRATA, image_key, standard_normals
 
 SHAPE = (9, 8, 3)
@@ -86,7 +86,7 @@ def engine():
         layers.GlobalAveragePooling2D(),
         layers.Dense(3, activation="softmax"),
     )
-    return SmoothGrad(keras.Sequential([keras.Input((16, 16, 3)), convolution, *head]))
+    return GradientEngine(keras.Sequential([keras.Input((16, 16, 3)), convolution, *head]))
 
 
 IMAGE = np.random.default_rng(8).standard_normal((1, 16, 16, 3)).astype(np.float32)

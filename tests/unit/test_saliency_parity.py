@@ -16,7 +16,7 @@ from heatdrop.bench.measurements import cosine, relative_l2
 from heatdrop.bench.peers.logits import logits_model
 from heatdrop.bench.reference import CLASSES, SAMPLES, reference_noise
 from heatdrop.bench.subjects import SMALL, fixed_model, radiographs
-from heatdrop.saliency import SmoothGrad, smoothgrad
+from heatdrop.saliency import GradientEngine, smoothgrad
 
 CAPTUM = Path(__file__).parents[1] / "data" / "captum_smoothgrad.npz"
 
@@ -33,7 +33,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def engine(model):
-    return SmoothGrad(model)
+    return GradientEngine(model)
 
 
 @pytest.fixture(scope="module")

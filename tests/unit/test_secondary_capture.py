@@ -14,10 +14,10 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from heatdrop import images
-from heatdrop.classifier import Classifier
-from heatdrop.explaining import Explainer
+from heatdrop.explaining.explainer import Explainer
 from heatdrop.images.secondary_capture import secondary_capture
 from heatdrop.model.bundle import Bundle
+from heatdrop.model.classifier import Classifier
 from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings
 
 PATIENT = {"PatientName": "Müller^Jörg", "PatientID": "id-4711", "PatientBirthDate": "19700102", "PatientSex": "M"}

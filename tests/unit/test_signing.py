@@ -15,7 +15,7 @@ from werkzeug.test import Client
 
 from heatdrop.api import addresses
 from heatdrop.api.client import ApiClient
-from heatdrop.signing import AwsSigner
+from heatdrop.aws.signing import AwsSigner
 from heatdrop.viewer.server import GUARD, Viewer
 
 KEY_ID, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"

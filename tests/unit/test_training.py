@@ -14,17 +14,17 @@ import pytest
 from numpy.typing import NDArray
 
 from heatdrop import images
-from heatdrop.classifier import Classifier
 from heatdrop.errors import InvalidDataset, InvalidRequest
 from heatdrop.model import architectures, augmentation, metrics, source
 from heatdrop.model.augmentation import evaluation_input, shifted, training_batches
 from heatdrop.model.averaging import WeightAverage
 from heatdrop.model.bundle import open_bundle
+from heatdrop.model.classifier import Classifier
 from heatdrop.model.dataset import Dataset, find_examples, load, split
 from heatdrop.model.plots import plot_confusion, plot_history
+from heatdrop.model.preprocessing import preprocess
 from heatdrop.model.train_command import Listener, available_weights, plan_stages, train
 from heatdrop.model.training import EpochReport, Recipe, Stage, Trainer, judge
-from heatdrop.preprocessing import preprocess
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone", "few_bootstrap_rounds")
 

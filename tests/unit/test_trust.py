@@ -13,7 +13,7 @@ from heatdrop.errors import InvalidDataset
 from heatdrop.model import packing
 from heatdrop.model.bundle import Bundle, open_bundle
 from heatdrop.model.certificate import Certificate
-from heatdrop.preprocessing import preprocess
+from heatdrop.model.preprocessing import preprocess
 from heatdrop.saliency import smoothgrad
 from heatdrop.trust.certify import certify
 from heatdrop.trust.measures import rank_correlation, similarity, with_interval

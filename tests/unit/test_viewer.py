@@ -13,9 +13,9 @@ from werkzeug import Request, Response
 from werkzeug.serving import make_server
 from werkzeug.test import Client, TestResponse
 
-from heatdrop.errors import InvalidRequest
+from heatdrop.aws.signing import AwsSigner
+from heatdrop.errors import InvalidRequest, NotSignedIn
 from heatdrop.loopback import listening, reserved
-from heatdrop.signing import AwsSigner, NotSignedIn
 from heatdrop.viewer import colortables, server
 from heatdrop.viewer.server import COOKIE, GUARD, Viewer
 

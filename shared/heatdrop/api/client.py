@@ -10,9 +10,8 @@ from botocore.httpsession import URLLib3Session
 
 from heatdrop.api.addresses import query as query_string
 from heatdrop.api.addresses import segment
-from heatdrop.errors import HeatdropError
-from heatdrop.signing import Signer
-from heatdrop.stack import CloudUnreachable
+from heatdrop.aws.signing import Signer
+from heatdrop.errors import CloudUnreachable, HeatdropError
 
 
 class ApiProblem(HeatdropError):

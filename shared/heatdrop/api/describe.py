@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from heatdrop import __version__
 from heatdrop.api.routes import DESCRIPTION, Api
-from heatdrop.messages import Notification
-from heatdrop.model.default import ROOT
+from heatdrop.aws.notifications import Notification
+from heatdrop.project import ROOT
+from heatdrop.version import __version__
 
 
 def openapi() -> dict[str, Any]:

@@ -3,20 +3,20 @@
 import json
 from datetime import UTC, datetime
 
-from heatdrop import identity
+from heatdrop import ids
 from heatdrop.api.models import ExplanationRequest
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.jobs import JobQueue
+from heatdrop.aws.record import Record, RequestedExplanation
+from heatdrop.aws.storage import Manifest, ManifestEntry, Storage
 from heatdrop.errors import InvalidRequest, NotNow
-from heatdrop.jobs import JobQueue
-from heatdrop.record import Record, RequestedExplanation
-from heatdrop.records import Records
-from heatdrop.storage import Manifest, ManifestEntry, Storage
 from heatdrop.vocabulary import ExplanationSettings, ModelName, State
 
 
 class Explanations:
     """Takes requests and submits a job for each that is new."""
 
-    def __init__(self, records: Records, storage: Storage, jobs: JobQueue, defaults: ExplanationSettings) -> None:
+    def __init__(self, records: ImageTable, storage: Storage, jobs: JobQueue, defaults: ExplanationSettings) -> None:
         self._records, self._storage, self._jobs, self._defaults = records, storage, jobs, defaults
 
     def request(self, record: Record, request: ExplanationRequest) -> RequestedExplanation:
@@ -73,4 +73,4 @@ def _labels(record: Record, request: ExplanationRequest, top: int) -> tuple[str,
 def _explanation_id(image_id: str, model: ModelName, settings: ExplanationSettings, labels: tuple[str, ...]) -> str:
     """The id of the manifest too: the job finds by it what it was asked for."""
     how = json.dumps([settings.model_dump(mode="json"), labels])
-    return identity.manifest_id([image_id], model.version, how)
+    return ids.manifest_id([image_id], model.version, how)

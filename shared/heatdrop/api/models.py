@@ -5,19 +5,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from heatdrop.links import UPLOADS
-from heatdrop.listing import ListedImage
-from heatdrop.record import KnownModel, Record, RequestedExplanation
+from heatdrop.aws.links import UPLOADS
+from heatdrop.aws.listing import ListedImage
+from heatdrop.aws.record import KnownModel, Record, RequestedExplanation
 from heatdrop.vocabulary import (
     DISCLAIMER,
     Drop,
     Estimator,
+    FrozenModel,
     HeatmapFiles,
     Method,
     ModelName,
     Prediction,
     State,
-    Words,
 )
 
 IMAGE_ID = r"^[0-9a-f]{32}$"
@@ -32,14 +32,14 @@ Label = Annotated[str, Field(min_length=1, max_length=1000)]
 FILE_NAME = r"^[^/\\\x00-\x1f\x7f]*[^/\\\x00-\x1f\x7f.]$"
 
 
-class ImagePage(Words):
+class ImagePage(FrozenModel):
     """Images, newest first. A page may be short or empty and still have a next one."""
 
     images: tuple[ListedImage, ...]
     next_page: str | None
 
 
-class Image(Words):
+class Image(FrozenModel):
     """Everything known about one image. ``picture`` and the values of ``heatmaps`` are S3 keys: ask for a link."""
 
     image_id: str
@@ -65,7 +65,7 @@ def as_image(record: Record) -> Image:
     return Image(key=record.drop.key, **{name: getattr(record, name) for name in names})
 
 
-class UploadRequest(Words):
+class UploadRequest(FrozenModel):
     """One image that is to be uploaded; only an object of this size and type will be taken."""
 
     name: Annotated[str, Field(pattern=FILE_NAME, max_length=200, description=f"Ends the key, behind {UPLOADS}.")]
@@ -73,7 +73,7 @@ class UploadRequest(Words):
     media_type: MediaType
 
 
-class ExplanationRequest(Words):
+class ExplanationRequest(FrozenModel):
     """How an image is to be explained again; what is None is as the stack was deployed."""
 
     classes: Annotated[tuple[Label, ...] | None, Field(min_length=1, max_length=20)] = None
@@ -84,26 +84,26 @@ class ExplanationRequest(Words):
     seed: Annotated[int | None, Field(ge=0, lt=2**53)] = None
 
 
-class LabelOfModels(Words):
+class LabelOfModels(FrozenModel):
     """A class, and the versions of the models that know it."""
 
     label: str
     models: tuple[str, ...]
 
 
-class Labels(Words):
+class Labels(FrozenModel):
     """Every class that a model here can predict."""
 
     labels: tuple[LabelOfModels, ...]
 
 
-class Models(Words):
+class Models(FrozenModel):
     """The models that have classified images here, newest first."""
 
     models: tuple[KnownModel, ...]
 
 
-class Health(Words):
+class Health(FrozenModel):
     """The API answers."""
 
     status: Literal["ok"] = "ok"

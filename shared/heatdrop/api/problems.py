@@ -7,24 +7,21 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 
-from heatdrop.errors import FileTooLarge, HeatdropError, InvalidRequest, NotFound, NotNow
-from heatdrop.vocabulary import Words
+from heatdrop.errors import (
+    FileTooLarge,
+    HeatdropError,
+    InvalidRequest,
+    NotFound,
+    NotJson,
+    NotNow,
+    WrongMediaType,
+    WrongMethod,
+)
+from heatdrop.vocabulary import FrozenModel
 
 logger = Logger(child=True)
 
 MEDIA_TYPE = "application/problem+json"
-
-
-class WrongMethod(HeatdropError):
-    """The path is there, but not with this method."""
-
-
-class NotJson(HeatdropError):
-    """The body is not the JSON document that it should be."""
-
-
-class WrongMediaType(HeatdropError):
-    """The body is of a type that is not read."""
 
 
 STATUS: dict[type[HeatdropError], HTTPStatus] = {
@@ -39,14 +36,14 @@ STATUS: dict[type[HeatdropError], HTTPStatus] = {
 """Each business case that reaches a caller; whatever is not here is ours to mend, and a 500."""
 
 
-class Complaint(Words):
+class Complaint(FrozenModel):
     """One value that cannot be taken, and why."""
 
     where: str
     why: str
 
 
-class Problem(Words):
+class Problem(FrozenModel):
     """A problem document; ``type`` is the same for every problem of one kind."""
 
     type: str

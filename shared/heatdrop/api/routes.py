@@ -13,7 +13,6 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 from pydantic import AwareDatetime, BeforeValidator
 
-from heatdrop import __version__
 from heatdrop.api import problems
 from heatdrop.api.models import (
     IMAGE_ID,
@@ -27,12 +26,13 @@ from heatdrop.api.models import (
     UploadRequest,
     as_image,
 )
-from heatdrop.api.problems import MEDIA_TYPE, NotJson, WrongMediaType, WrongMethod
+from heatdrop.api.problems import MEDIA_TYPE
 from heatdrop.api.service import Service
-from heatdrop.errors import HeatdropError, NotFound
-from heatdrop.links import Link, UploadLink
-from heatdrop.listing import Filter
-from heatdrop.record import RequestedExplanation
+from heatdrop.aws.links import Link, UploadLink
+from heatdrop.aws.listing import Filter
+from heatdrop.aws.record import RequestedExplanation
+from heatdrop.errors import HeatdropError, NotFound, NotJson, WrongMediaType, WrongMethod
+from heatdrop.version import __version__
 from heatdrop.vocabulary import State
 
 

@@ -7,14 +7,14 @@ from pydantic import Field
 from heatdrop.api.explanations import Explanations
 from heatdrop.api.models import Artefact, ImagePage, LabelOfModels, Labels, Models, UploadRequest
 from heatdrop.api.tokens import PageTokens, key_in
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.jobs import JobQueue
+from heatdrop.aws.links import Link, Links, UploadLink
+from heatdrop.aws.listing import Filter, Listing
+from heatdrop.aws.record import Record, RequestedExplanation
+from heatdrop.aws.settings import Destinations, ExplanationDefaults
+from heatdrop.aws.storage import Storage
 from heatdrop.errors import FileTooLarge, NotFound, NotNow
-from heatdrop.jobs import JobQueue
-from heatdrop.links import Link, Links, UploadLink
-from heatdrop.listing import Filter, Listing
-from heatdrop.pipeline.settings import Destinations, ExplanationDefaults
-from heatdrop.record import Record, RequestedExplanation
-from heatdrop.records import Records
-from heatdrop.storage import Storage
 
 
 class ApiSettings(Destinations, ExplanationDefaults):
@@ -29,11 +29,11 @@ class ApiSettings(Destinations, ExplanationDefaults):
 
 
 class Service:
-    """Records, lists, links and explanations on request."""
+    """ImageTable, lists, links and explanations on request."""
 
     def __init__(self, settings: ApiSettings) -> None:
         self._max_bytes = settings.max_bytes
-        self._records = Records(settings.images_table)
+        self._records = ImageTable(settings.images_table)
         self._listing = Listing(settings.images_table)
         self._links = Links(settings.input_bucket, settings.results_bucket, settings.link_seconds)
         self._tokens = PageTokens(key_in(settings.page_token_secret))

@@ -12,12 +12,8 @@ from statistics import median
 
 from heatdrop.bench.first_prediction import ENGINES
 from heatdrop.bench.throughput import Throughput, available_cpus, throughput
-from heatdrop.errors import HeatdropError
+from heatdrop.errors import BenchFailed
 from heatdrop.model.bundle import Bundle
-
-
-class BenchFailed(HeatdropError):
-    """A process that was to be measured did not do its work."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from heatdrop.errors import HeatdropError
+from heatdrop.errors import PeerUnavailable
 
 FOLDER = Path("build/bench/envs")
-
-
-class PeerUnavailable(HeatdropError):
-    """A peer's environment cannot be made."""
 
 
 @dataclass(frozen=True)

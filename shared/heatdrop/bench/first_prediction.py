@@ -15,14 +15,14 @@ from heatdrop.vocabulary import Prediction
 
 def by_litert(bundle: Bundle, image: images.DecodedImage) -> tuple[Prediction, ...]:
     """As the inference function does."""
-    from heatdrop.classifier import Classifier
+    from heatdrop.model.classifier import Classifier
 
     return Classifier(bundle).classify(image)
 
 
 def by_keras(bundle: Bundle, image: images.DecodedImage) -> tuple[Prediction, ...]:
     """What most tutorials do: TensorFlow and the .keras file."""
-    from heatdrop.classifier import model_input, rank
+    from heatdrop.model.classifier import model_input, rank
     from heatdrop.model.packing import load_keras
 
     scores = load_keras(bundle).predict(model_input(image, bundle)[None], verbose=0)[0]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from heatdrop.saliency.engine import Pass, SmoothGrad
+from heatdrop.saliency.engine import GradientEngine, Pass
 from heatdrop.saliency.scores import Score
 
 _MATRIX_SIDE = 2048
@@ -35,7 +35,7 @@ def _fastest(run: Callable[[], Any]) -> float:
     return min(seconds)
 
 
-def counted_gflop(engine: SmoothGrad, shape: tuple[int, ...], samples: int, classes: int) -> float:
+def counted_gflop(engine: GradientEngine, shape: tuple[int, ...], samples: int, classes: int) -> float:
     """10^9 operations of the convolutions and matrix products that an image costs."""
     score: Score = "logit"
     wanted, size = Pass(("abs", "g2"), score, engine.batch_size), engine.batch_size

@@ -153,10 +153,10 @@ def errors(subject: Subject, plan: Plan, say: Say) -> Figures:
     # In this process: the standard errors are wanted too.
     import keras
 
-    from heatdrop.saliency import SmoothGrad, smoothgrad
+    from heatdrop.saliency import GradientEngine, smoothgrad
     from heatdrop.saliency.noise import SAMPLINGS
 
-    engine = SmoothGrad(keras.models.load_model(subject.folder / "model.keras", compile=False))
+    engine = GradientEngine(keras.models.load_model(subject.folder / "model.keras", compile=False))
     names: tuple[Estimator, ...] = ("mean_abs", "signed")
     image, classes = subject.images[:1], [list(range(plan.classes))]
     say(f"a reference of {plan.reference} samples")

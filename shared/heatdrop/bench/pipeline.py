@@ -13,15 +13,15 @@ from typing import Any
 
 import boto3
 
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.record import Record
+from heatdrop.aws.storage import put_drop
+from heatdrop.aws.subscription import Subscription
 from heatdrop.bench.report import machine
-from heatdrop.identity import image_id
+from heatdrop.ids import image_id
 from heatdrop.local.cloud import LocalCloud
-from heatdrop.local.run import parameters_of
+from heatdrop.local.send import parameters_of
 from heatdrop.model.bundle import Bundle
-from heatdrop.record import Record
-from heatdrop.records import Records
-from heatdrop.storage import put_drop
-from heatdrop.subscription import Subscription
 from heatdrop.vocabulary import ExplanationSettings, State
 
 Figures = dict[str, Any]
@@ -107,7 +107,7 @@ def load_test(
                 told[news.state].append(time.monotonic() - began)
                 progress(news.state.lower(), len(told[news.state]))
         load.stop()
-        records = [Records(outputs["ImagesTable"]).get(image_id(drop)) for drop in drops]
+        records = [ImageTable(outputs["ImagesTable"]).get(image_id(drop)) for drop in drops]
         stored = _artefacts(outputs["ResultsBucket"])
     return {
         "images": count,

@@ -15,16 +15,12 @@ from numpy.typing import NDArray
 
 from heatdrop.bench.contenders import Contender
 from heatdrop.bench.environments import python_of
-from heatdrop.errors import HeatdropError
+from heatdrop.errors import ContenderFailed
 
 Float = NDArray[np.float32]
 
 NOISE_LEVEL = 0.20
 _PACKAGE_ROOT = Path(__file__).parents[2]
-
-
-class ContenderFailed(HeatdropError):
-    """A contender's process ended; the message holds its last words."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from heatdrop.errors import InvalidRequest
 from heatdrop.model.architectures import build
 from heatdrop.model.bundle import open_bundle
 from heatdrop.model.packing import load_keras
-from heatdrop.preprocessing import Convention, preprocess
+from heatdrop.model.preprocessing import Convention, preprocess
 
 Float = NDArray[np.float32]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from heatdrop.classifier import Classifier
 from heatdrop.images.guarded import GuardedDecoder
 from heatdrop.model.bundle import Bundle
+from heatdrop.model.classifier import Classifier
 
 LAMBDA_MB_PER_VCPU = 1769
 """Memory of a Lambda function for each vCPU that it gets, as AWS documents it."""

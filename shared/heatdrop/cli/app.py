@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from heatdrop.artefacts import OutputFolder
 from heatdrop.cli import bench, bundles, console, cost, drop, redrive, results, serve, view, watch
 from heatdrop.cli.options import BundleFolder, Json, Out, Paths, with_settings
 from heatdrop.errors import InvalidRequest
-from heatdrop.inputs import find_files
+from heatdrop.explaining.inputs import find_files
+from heatdrop.explaining.output_folder import OutputFolder
 from heatdrop.quiet import native_output_hidden
 from heatdrop.vocabulary import Architecture, ExplanationSettings, LabelRule, Result, State
 
@@ -42,12 +42,12 @@ def run(
     files = find_files(paths or [])
     ready = bundles.chosen(bundle)
     # moto takes seconds to import: what is wrong with a command is said before.
-    from heatdrop.local.run import STAGES, demo_files, run_files
+    from heatdrop.local.send import STAGES, demo_files, send_files
 
     files = demo_files() if demo else files
     with console.progress_bar() as bar:
         stages = {stage: bar.add_task(stage, total=len(files)) for stage in STAGES}
-        results = run_files(
+        results = send_files(
             files, ready, settings, OutputFolder(out), lambda stage, done: bar.update(stages[stage], completed=done)
         )
     _answer(results, as_json, out)
@@ -62,10 +62,10 @@ def classify(paths: Paths, bundle: BundleFolder = None, as_json: Json = False) -
     """
     files = find_files(paths)
     # The library of images takes a while to load: what is wrong with a command is said before.
-    from heatdrop import direct
+    from heatdrop.explaining.files import classify_files
     from heatdrop.images import Limits
 
-    answers = direct.classify_files(files, bundles.chosen(bundle), Limits())
+    answers = classify_files(files, bundles.chosen(bundle), Limits())
     _answer(console.track(answers, "classified", len(files), as_json), as_json)
 
 
@@ -86,14 +86,14 @@ def explain(
     output = OutputFolder(out)
     ready = bundles.chosen(bundle)
     with native_output_hidden():
-        from heatdrop import direct
-        from heatdrop.explaining import Explainer
+        from heatdrop.explaining.explainer import Explainer
+        from heatdrop.explaining.files import explain_files
         from heatdrop.images import Limits
         from heatdrop.saliency import one_batch_a_core
 
         one_batch_a_core()
         explainer = Explainer(ready, settings, Limits())
-    answers = direct.explain_files(files, explainer, output, Limits())
+    answers = explain_files(files, explainer, output, Limits())
     _answer(output.saved(console.track(answers, "explained", len(files), as_json)), as_json, out)
 
 

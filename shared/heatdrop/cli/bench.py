@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 
 from heatdrop.cli import console
-from heatdrop.cli.cold_start import cold_start
-from heatdrop.cli.pipeline import pipeline
+from heatdrop.cli.bench_cold_start import cold_start
+from heatdrop.cli.bench_pipeline import pipeline
 from heatdrop.errors import InvalidRequest
 from heatdrop.quiet import native_output_hidden
 

@@ -69,7 +69,7 @@ def push(
 
     Example: heatdrop bundle push bundles/skin s3://models/skin/2
     """
-    from heatdrop.bundle_location import push_bundle
+    from heatdrop.aws.bundles import push_bundle
     from heatdrop.model.bundle import open_bundle
 
     found = open_bundle(folder)

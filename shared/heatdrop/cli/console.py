@@ -17,7 +17,7 @@ from heatdrop.text import printable
 from heatdrop.vocabulary import DISCLAIMER, Result, State
 
 if TYPE_CHECKING:
-    from heatdrop.messages import Notification
+    from heatdrop.aws.notifications import Notification
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from heatdrop.cli import console
 from heatdrop.cli.options import Json
 from heatdrop.cost import prices
 from heatdrop.cost.costs import Setup, Timings, measured_timings, per_thousand, stored_mb
-from heatdrop.cost.flow import Day, Limits, simulate
+from heatdrop.cost.flow import Capacity, Day, simulate
 from heatdrop.errors import InvalidRequest
 
 _DAYS = {"day": 1.0, "week": 7.0, "month": 365 / 12}
@@ -27,8 +27,8 @@ def cost(
     ] = None,
     job_start: Annotated[float, typer.Option(min=0, help="Seconds before a job's first image.")] = 30.0,
     spot_discount: Annotated[float, typer.Option(min=0, max=0.95, help="What Spot takes off, like 0.6.")] = 0.0,
-    jobs: Annotated[int, typer.Option(min=1, help="Heatmap jobs that run at once.")] = Limits.jobs,
-    concurrency: Annotated[int, typer.Option(min=2, help="InferenceConcurrency.")] = Limits.inference_concurrency,
+    jobs: Annotated[int, typer.Option(min=1, help="Heatmap jobs that run at once.")] = Capacity.jobs,
+    concurrency: Annotated[int, typer.Option(min=2, help="InferenceConcurrency.")] = Capacity.inference_concurrency,
     plot: Annotated[Path | None, typer.Option(help="Also draw where the flow is full, as a PNG.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +47,7 @@ def cost(
         )
     timings, stored = _measured(results, explain_seconds)
     setup = Setup(job_start=job_start, spot_discount=spot_discount, stored_mb=stored)
-    limits = Limits(jobs=jobs, inference_concurrency=concurrency)
+    limits = Capacity(jobs=jobs, inference_concurrency=concurrency)
     daily = images / _DAYS[per]
     thousand, day = per_thousand(timings, setup, compute), simulate(daily, timings, setup, limits)
     if as_json:

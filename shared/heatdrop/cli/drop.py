@@ -10,8 +10,8 @@ from heatdrop.cli import console
 from heatdrop.cli.options import Json, Paths
 from heatdrop.cli.targets import Folder, Local, Stack, find_target
 from heatdrop.errors import InvalidRequest
-from heatdrop.identity import image_id
-from heatdrop.inputs import find_files, shown
+from heatdrop.explaining.inputs import find_files, path_text
+from heatdrop.ids import image_id
 from heatdrop.vocabulary import Drop
 
 
@@ -35,11 +35,11 @@ def drop(
     dropped = console.track(_put(files, bucket, prefix), "dropped", len(files), as_json)
     if as_json:
         for file, made in dropped:
-            answer = {"file": shown(file), "image_id": image_id(made), "key": made.key, "bucket": made.bucket}
+            answer = {"file": path_text(file), "image_id": image_id(made), "key": made.key, "bucket": made.bucket}
             console.print_json(answer)
     else:
         console.show_rows(
-            ("file", "image_id", "key"), [(shown(file), image_id(made), made.key) for file, made in dropped]
+            ("file", "image_id", "key"), [(path_text(file), image_id(made), made.key) for file, made in dropped]
         )
 
 
@@ -47,17 +47,17 @@ def _put(files: list[Path], bucket: str, prefix: str) -> Iterator[tuple[Path, Dr
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from heatdrop.stack import CloudUnreachable
-    from heatdrop.storage import put_drop
+    from heatdrop.aws.storage import put_drop
+    from heatdrop.errors import CloudUnreachable
 
     s3 = boto3.client("s3")
     for file in files:
-        key = prefix + shown(file).replace("\\", "/").lstrip("./")
+        key = prefix + path_text(file).replace("\\", "/").lstrip("./")
         try:
             with file.open("rb") as body:
                 made = put_drop(s3, bucket, key, body)
         except OSError as error:
-            raise InvalidRequest(f"{shown(file)} cannot be read: {error.strerror}") from error
+            raise InvalidRequest(f"{path_text(file)} cannot be read: {error.strerror}") from error
         except (BotoCoreError, ClientError) as error:
-            raise CloudUnreachable(f"{shown(file)} could not be put into {bucket}: {error}") from error
+            raise CloudUnreachable(f"{path_text(file)} could not be put into {bucket}: {error}") from error
         yield file, made

@@ -11,7 +11,7 @@ from heatdrop.cli.targets import Folder, Local, Stack, find_target
 from heatdrop.text import counted, printable
 
 if TYPE_CHECKING:
-    from heatdrop.record import Record
+    from heatdrop.aws.record import Record
 
 
 def redrive_images(
@@ -32,13 +32,13 @@ def redrive_images(
     # These load boto3, which other commands can do without.
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from heatdrop.messages import DeadLetters, DropQueue
+    from heatdrop.aws.image_table import ImageTable
+    from heatdrop.aws.queues import DeadLetters, DropQueue
+    from heatdrop.errors import CloudUnreachable
     from heatdrop.pipeline.redrive import failed_images, redrive
-    from heatdrop.records import Records
-    from heatdrop.stack import CloudUnreachable
 
     try:
-        records = Records(outputs["ImagesTable"])
+        records = ImageTable(outputs["ImagesTable"])
         dead_letters = DeadLetters(outputs["JobEventsDeadLetters"], outputs["JobEventsQueue"])
         failed = list(failed_images(records, images or []))
         if dry_run:

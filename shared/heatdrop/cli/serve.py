@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from heatdrop.artefacts import OutputFolder
 from heatdrop.cli import bundles, console
 from heatdrop.cli.options import BundleFolder, Json, with_settings
 from heatdrop.errors import InvalidRequest
-from heatdrop.local.running import RunningCloud, find_running
+from heatdrop.explaining.output_folder import OutputFolder
+from heatdrop.local.serve_file import RunningCloud, find_running
 from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings
 
 
@@ -38,7 +38,7 @@ def serve(
         raise InvalidRequest(f"a cloud of {out} is running already; stop it, or choose another --out")
     ready, folder = bundles.chosen(bundle), OutputFolder(out)
     # moto takes seconds to import: what is wrong with a command is said before.
-    from heatdrop.local.serving import serving
+    from heatdrop.local.serve import serving
     from heatdrop.loopback import listening, reserved
     from heatdrop.viewer.server import Viewer
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from heatdrop.errors import InvalidRequest
-from heatdrop.local.running import FILE, find_running
+from heatdrop.local.serve_file import FILE, find_running
 
 if TYPE_CHECKING:
     from heatdrop.api.client import ApiClient
-    from heatdrop.signing import Signer
+    from heatdrop.aws.signing import Signer
 
 Stack = Annotated[str | None, typer.Option(help="A stack in your AWS account.")]
 Local = Annotated[bool, typer.Option("--local", help="The cloud that heatdrop serve keeps up.")]
@@ -36,7 +36,7 @@ class Target:
     @property
     def signer(self) -> "Signer | None":
         """What signs requests to its API; a local one takes any."""
-        from heatdrop.signing import signer_for
+        from heatdrop.aws.signing import signer_for
 
         return None if self.local else signer_for(self.outputs["ApiUrl"])
 
@@ -53,7 +53,7 @@ def find_target(stack: str | None, local: bool, out: Path) -> Target:
     if stack and local:
         raise InvalidRequest("say --stack or --local, not both")
     if stack:
-        from heatdrop.stack import outputs_of
+        from heatdrop.aws.stack import outputs_of
 
         return Target(outputs_of(stack), local=False)
     running = find_running(out)

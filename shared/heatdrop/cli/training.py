@@ -9,8 +9,8 @@ from rich.table import Table
 
 from heatdrop.cli import console
 from heatdrop.errors import InvalidRequest
-from heatdrop.gpu import find_gpus
 from heatdrop.model.dataset import Example
+from heatdrop.model.gpu import find_gpus
 from heatdrop.model.metrics import Metrics
 from heatdrop.model.train_command import Listener, available_weights, plan_stages, train
 from heatdrop.model.training import EpochReport, Recipe

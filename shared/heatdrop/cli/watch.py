@@ -28,8 +28,8 @@ def watch(
     topic = find_target(stack, local, out).outputs["NotificationsTopic"]
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from heatdrop.stack import CloudUnreachable
-    from heatdrop.subscription import Subscription
+    from heatdrop.aws.subscription import Subscription
+    from heatdrop.errors import CloudUnreachable
 
     try:
         subscription = Subscription(topic, policy_of(label, min_score, state), wait_seconds=2)

@@ -11,7 +11,7 @@ DAY = 24 * 3600
 
 
 @dataclass(frozen=True)
-class Limits:
+class Capacity:
     """What bounds the flow: the template's defaults and the account's quotas."""
 
     inference_concurrency: int = 20
@@ -40,7 +40,7 @@ class Day:
         return max(self.utilisation, key=lambda name: self.utilisation[name])
 
 
-def load(per_second: float, timings: Timings, setup: Setup, limits: Limits) -> dict[str, float]:
+def load(per_second: float, timings: Timings, setup: Setup, limits: Capacity) -> dict[str, float]:
     """Each limit's utilisation at a steady rate of drops."""
     batch = min(setup.images_per_job, max(1.0, per_second * _WINDOW))
     invocation = timings.infer * batch
@@ -56,7 +56,7 @@ _WINDOW = 5.0
 """BatchingWindowSeconds: how long a lone drop waits for company."""
 
 
-def simulate(images: float, timings: Timings, setup: Setup, limits: Limits, busy_hours: float = 24.0) -> Day:
+def simulate(images: float, timings: Timings, setup: Setup, limits: Capacity, busy_hours: float = 24.0) -> Day:
     """Let ``images`` come evenly within ``busy_hours`` of a day, and follow the two queues."""
     rate = images / (busy_hours * 3600)
     utilisation = load(rate, timings, setup, limits)

@@ -6,13 +6,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from heatdrop.cost.costs import Setup, Timings
-from heatdrop.cost.flow import DAY, Limits, load, simulate
+from heatdrop.cost.flow import DAY, Capacity, load, simulate
 
 _STYLES = {"Lambda concurrency": "-", "SubmitJob": "--", "SQS in flight": ":", "heatmap jobs": "-."}
 _BURST = 100_000
 
 
-def plot_flow(timings: Timings, setup: Setup, limits: Limits, path: Path) -> None:
+def plot_flow(timings: Timings, setup: Setup, limits: Capacity, path: Path) -> None:
     """Write two panels: the utilisation of each limit over the load, and a burst that drains."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     full, burst = figure.subplots(1, 2)

@@ -20,9 +20,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from heatdrop import __version__
 from heatdrop.images.dicom import typed_errors
 from heatdrop.text import printable
+from heatdrop.version import __version__
 from heatdrop.vocabulary import DISCLAIMER
 
 # Type 2 of the Patient and General Study modules: there, if empty.

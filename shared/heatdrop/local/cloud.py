@@ -10,14 +10,13 @@ from typing import Self
 
 from moto.batch.models import Job
 
-from heatdrop.local.aws import LocalAws
+from heatdrop.errors import FunctionFailed
 from heatdrop.local.batch_runner import BatchRunner
 from heatdrop.local.deployment import Deployment, deploy
-from heatdrop.local.lambda_runtime import FunctionFailed, LambdaWorker
+from heatdrop.local.lambda_runtime import LambdaWorker
+from heatdrop.local.moto_cloud import MotoCloud
 from heatdrop.local.queue_poller import QueuePoller
-from heatdrop.model.default import ROOT
-
-TEMPLATE = ROOT / "template.yaml"
+from heatdrop.project import TEMPLATE
 
 MAX_CRASHES = 3
 
@@ -41,7 +40,7 @@ class LocalCloud:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self.aws = stack.enter_context(LocalAws(self._on_job))
+            self.aws = stack.enter_context(MotoCloud(self._on_job))
             self.deployment = deploy(TEMPLATE, self._parameters)
             environment = self.aws.child_environment()
             self._runner = BatchRunner(self.deployment.job_code, environment, self._logs / "heatmaps.log")

@@ -12,14 +12,10 @@ from typing import Any
 import boto3
 from moto.cloudformation.models import cloudformation_backends
 
-from heatdrop.errors import HeatdropError
+from heatdrop.aws.stack import outputs_of
+from heatdrop.errors import DeploymentFailed
 from heatdrop.local import verification
 from heatdrop.local.transform import read_template, to_cloudformation
-from heatdrop.stack import outputs_of
-
-
-class DeploymentFailed(HeatdropError):
-    """Something that the template describes does not exist after the deployment."""
 
 
 @dataclass(frozen=True)

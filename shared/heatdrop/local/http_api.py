@@ -19,8 +19,9 @@ import boto3
 from werkzeug import Request, Response
 from werkzeug.exceptions import SecurityError
 
+from heatdrop.errors import FunctionFailed
 from heatdrop.local.deployment import Deployment
-from heatdrop.local.lambda_runtime import FunctionFailed, LambdaWorker
+from heatdrop.local.lambda_runtime import LambdaWorker
 from heatdrop.loopback import NAMES
 
 if TYPE_CHECKING:

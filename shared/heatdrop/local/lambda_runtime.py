@@ -17,12 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from heatdrop.errors import HeatdropError
+from heatdrop.errors import FunctionFailed
 from heatdrop.local.deployment import DeployedFunction
-
-
-class FunctionFailed(HeatdropError):
-    """An invocation ended without an answer: the handler raised, timed out, or its process died."""
 
 
 @dataclass(frozen=True)

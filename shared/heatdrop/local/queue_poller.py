@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
+from heatdrop.errors import FunctionFailed
 from heatdrop.local.deployment import EventSource
-from heatdrop.local.lambda_runtime import FunctionFailed, LambdaWorker
+from heatdrop.local.lambda_runtime import LambdaWorker
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -69,7 +70,7 @@ class QueuePoller(threading.Thread):
 
     def _deliver(self, messages: list["MessageTypeDef"]) -> None:
         try:
-            answer = self._worker.invoke({"Records": [sqs_record(message, self._arn) for message in messages]})
+            answer = self._worker.invoke({"ImageTable": [sqs_record(message, self._arn) for message in messages]})
         except FunctionFailed as error:
             logger.warning("%s", error)
             failed = {message["MessageId"] for message in messages}

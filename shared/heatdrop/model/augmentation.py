@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from heatdrop import images
 from heatdrop.model.dataset import Dataset
-from heatdrop.preprocessing import preprocess
+from heatdrop.model.preprocessing import preprocess
 
 MARGIN = 1.15
 """Source images are kept this much larger than the model's input, so that a zoom-in does not blur."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from heatdrop.errors import InvalidBundle
 from heatdrop.model.certificate import Certificate
-from heatdrop.preprocessing import Convention
+from heatdrop.model.preprocessing import Convention
 from heatdrop.text import first_problem
 from heatdrop.vocabulary import ModelName
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from heatdrop.vocabulary import ExplanationSettings, Words
+from heatdrop.vocabulary import ExplanationSettings, FrozenModel
 
 
-class Check(Words):
+class Check(FrozenModel):
     """One question asked of a model's maps, and its answer.
 
     ``figures`` holds the measured numbers: a value, or (value, low, high) with the bounds of its 95 % interval.
@@ -19,7 +19,7 @@ class Check(Words):
     figures: dict[str, float | tuple[float, float, float]] = Field(default_factory=dict)
 
 
-class Certificate(Words):
+class Certificate(FrozenModel):
     """The answers to all checks. ``alarms`` are sentences about what a person should look at before trusting a map."""
 
     measured_on: str

@@ -1,20 +1,15 @@
 """The bundle that comes with Heatdrop: its source is in the repository, the bundle is built from it once."""
 
-from pathlib import Path
-
 from heatdrop.errors import InvalidBundle
 from heatdrop.model import bundle as bundles
 from heatdrop.model.bundle import Bundle
-
-ROOT = Path(__file__).parents[3]
-SOURCE = ROOT / "models" / "chest-xray"
-BUILT = ROOT / "build" / "bundles" / "chest-xray"
+from heatdrop.project import BUILT_BUNDLE, MODEL_SOURCE
 
 
 def open_default() -> Bundle | None:
     """The built bundle; None when it has not been built yet or its source has changed since."""
     try:
-        bundle = bundles.open_bundle(BUILT)
+        bundle = bundles.open_bundle(BUILT_BUNDLE)
     except InvalidBundle:
         return None
     return bundle if bundle.description.source_digest == source_digest() else None
@@ -24,7 +19,7 @@ def build_default() -> Bundle:
     """Build the bundle from its source; takes half a minute and loads TensorFlow."""
     from heatdrop.model.source import build_bundle
 
-    return build_bundle(SOURCE, BUILT, source_digest())
+    return build_bundle(MODEL_SOURCE, BUILT_BUNDLE, source_digest())
 
 
 def source_digest() -> str:
@@ -33,6 +28,6 @@ def source_digest() -> str:
     Raises:
         InvalidBundle: there is no source, as in an installation without the project's folder.
     """
-    if not SOURCE.is_dir():
+    if not MODEL_SOURCE.is_dir():
         raise InvalidBundle("the chest X-ray model is not part of this installation; name a bundle with --bundle")
-    return bundles.digest(b"".join(path.read_bytes() for path in sorted(SOURCE.iterdir())))
+    return bundles.digest(b"".join(path.read_bytes() for path in sorted(MODEL_SOURCE.iterdir())))

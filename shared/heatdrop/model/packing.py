@@ -12,13 +12,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from heatdrop.classifier import Classifier
 from heatdrop.errors import InvalidBundle, InvalidRequest
 from heatdrop.images import DecodedImage
 from heatdrop.model import bundle as bundles
 from heatdrop.model.bundle import Bundle, BundleDescription
 from heatdrop.model.certificate import Certificate
-from heatdrop.preprocessing import CONVENTIONS, Convention, preprocess
+from heatdrop.model.classifier import Classifier
+from heatdrop.model.preprocessing import CONVENTIONS, Convention, preprocess
 from heatdrop.vocabulary import ModelName
 
 EXPORT_TOLERANCE = 1e-4

@@ -10,20 +10,20 @@ from typing import Annotated
 from aws_lambda_powertools import Logger
 from pydantic import Field
 
-from heatdrop.bundle_location import open_bundle_at
+from heatdrop.aws.bundles import open_bundle_at
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.jobs import RETRY_EXIT_CODE
+from heatdrop.aws.notifications import Announcer
+from heatdrop.aws.record import Record
+from heatdrop.aws.settings import Destinations
+from heatdrop.aws.storage import Manifest, ManifestEntry, Storage
 from heatdrop.errors import HeatdropError, InvalidBundle
-from heatdrop.explaining import Explainer, Explanation
-from heatdrop.gpu import find_gpus
+from heatdrop.explaining.explainer import Explainer, Explanation
 from heatdrop.images import Limits
 from heatdrop.images.guarded import GuardedDecoder
-from heatdrop.jobs import COME_AGAIN
-from heatdrop.messages import Announcer
 from heatdrop.model.bundle import KERAS_MODEL
+from heatdrop.model.gpu import find_gpus
 from heatdrop.pipeline.announcing import announce_once
-from heatdrop.pipeline.settings import Destinations
-from heatdrop.record import Record
-from heatdrop.records import Records
-from heatdrop.storage import Manifest, ManifestEntry, Storage
 from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import HeatmapFiles, State
 
@@ -50,8 +50,8 @@ class JobReport:
 
     @property
     def exit_code(self) -> int:
-        """0 when every image has its result, 1 when one failed for good; COME_AGAIN makes Batch try the rest again."""
-        return COME_AGAIN if self.interrupted else int(self.failed > 0)
+        """0: every image has its result; 1: one failed for good; RETRY_EXIT_CODE: Batch is to try the rest again."""
+        return RETRY_EXIT_CODE if self.interrupted else int(self.failed > 0)
 
 
 class HeatmapJob:
@@ -60,7 +60,7 @@ class HeatmapJob:
     def __init__(self, settings: HeatmapSettings) -> None:
         self._settings = settings
         self._limits = Limits(settings.max_bytes, settings.max_pixels)
-        self._records = Records(settings.images_table)
+        self._records = ImageTable(settings.images_table)
         self._storage = Storage(settings.results_bucket)
         self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
         self._stopping = False

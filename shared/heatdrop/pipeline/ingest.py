@@ -10,21 +10,22 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
-from heatdrop import identity
-from heatdrop.bundle_location import open_bundle_at
-from heatdrop.classifier import Classifier
+from heatdrop import ids
+from heatdrop.aws.bundles import open_bundle_at
+from heatdrop.aws.events import drops_in
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.jobs import JobQueue
+from heatdrop.aws.notifications import Announcer
+from heatdrop.aws.record import Record
+from heatdrop.aws.settings import Destinations, ExplanationDefaults
+from heatdrop.aws.storage import Manifest, ManifestEntry, Storage
 from heatdrop.errors import RejectedImage, SourceMissing
 from heatdrop.images import Limits
 from heatdrop.images.guarded import GuardedDecoder
-from heatdrop.jobs import JobQueue
-from heatdrop.messages import Announcer, drops_in
 from heatdrop.model.bundle import LITERT_MODEL
+from heatdrop.model.classifier import Classifier
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.queues import each_message
-from heatdrop.pipeline.settings import Destinations, ExplanationDefaults
-from heatdrop.record import Record
-from heatdrop.records import Records
-from heatdrop.storage import Manifest, ManifestEntry, Storage
 from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import Drop, ModelName, State
 
@@ -54,7 +55,7 @@ class Ingest:
         # It starts while the model is loaded.
         self._decoder.start()
         self._classifier = Classifier(open_bundle_at(settings.bundle_uri, LITERT_MODEL))
-        self._records = Records(settings.images_table)
+        self._records = ImageTable(settings.images_table)
         self._storage = Storage(settings.results_bucket)
         self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
         self._jobs = JobQueue(settings.job_queue, settings.job_definition)
@@ -78,7 +79,7 @@ class Ingest:
         return response
 
     def _take(self, drop: Drop) -> Record:
-        record = self._records.receive(identity.image_id(drop), drop)
+        record = self._records.receive(ids.image_id(drop), drop)
         if record.state is State.RECEIVED:
             record = self._classify(record)
         if record.state is not State.RECEIVED:
@@ -118,7 +119,7 @@ class Ingest:
             self._submit_job(model, {name: record for name, record in waiting.items() if record.model == model})
 
     def _submit_job(self, model: ModelName, waiting: dict[str, Record]) -> None:
-        name = identity.manifest_id(waiting, model.version, self._explanation.model_dump_json())
+        name = ids.manifest_id(waiting, model.version, self._explanation.model_dump_json())
         entries = [
             ManifestEntry(image_id=image_id, drop=record.drop, predictions=record.predictions)
             for image_id, record in sorted(waiting.items())

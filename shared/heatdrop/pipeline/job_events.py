@@ -11,14 +11,16 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
-from heatdrop import identity
-from heatdrop.messages import Announcer, DeadDrops, DropQueue, JobFailure, Sweep, trouble_in
+from heatdrop import ids
+from heatdrop.aws.events import DeadDrops, JobFailure, Sweep, read_job_event
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.notifications import Announcer
+from heatdrop.aws.queues import DropQueue
+from heatdrop.aws.settings import Destinations
+from heatdrop.aws.storage import Storage
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.queues import RESERVE_MS, each_message
-from heatdrop.pipeline.settings import Destinations
 from heatdrop.pipeline.sweeping import Sweeper
-from heatdrop.records import Records
-from heatdrop.storage import Storage
 from heatdrop.vocabulary import Drop, State
 
 logger = Logger(child=True)
@@ -39,7 +41,7 @@ class JobEvents:
 
     def __init__(self, settings: JobEventSettings) -> None:
         self._input_bucket, self._job_queue = settings.input_bucket, settings.job_queue
-        self._records = Records(settings.images_table)
+        self._records = ImageTable(settings.images_table)
         self._storage = Storage(settings.results_bucket)
         self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
         self._sweeper = Sweeper(
@@ -54,7 +56,7 @@ class JobEvents:
         """Settle every message of an SQS event; returns the messages to retry."""
 
         def settle(message: SQSRecord) -> None:
-            match trouble_in(message.body, self._input_bucket, self._job_queue):
+            match read_job_event(message.body, self._input_bucket, self._job_queue):
                 case JobFailure() as failure:
                     self._settle_job(failure)
                 case DeadDrops(drops=drops):
@@ -83,7 +85,7 @@ class JobEvents:
     def _settle_dead(self, drops: Iterable[Drop]) -> None:
         """What inference could not begin fails; what it could not finish is told, and its job is the sweep's matter."""
         for drop in drops:
-            name = identity.image_id(drop)
+            name = ids.image_id(drop)
             record = self._records.receive(name, drop)
             if record.state is State.RECEIVED:
                 self._fail(name, "inference gave up on this image after several attempts; redrive it or drop it again")

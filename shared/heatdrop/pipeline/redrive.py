@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.queues import DropQueue
+from heatdrop.aws.record import Record
 from heatdrop.errors import InvalidRequest
-from heatdrop.messages import DropQueue
-from heatdrop.record import Record
-from heatdrop.records import Records
 from heatdrop.vocabulary import State
 
 
-def failed_images(records: Records, image_ids: Iterable[str] = ()) -> Iterator[Record]:
+def failed_images(records: ImageTable, image_ids: Iterable[str] = ()) -> Iterator[Record]:
     """The FAILED images among ``image_ids``; all there are, when none is named.
 
     Raises:
@@ -27,7 +27,7 @@ def failed_images(records: Records, image_ids: Iterable[str] = ()) -> Iterator[R
         yield record
 
 
-def redrive(failed: Iterable[Record], records: Records, drops: DropQueue) -> int:
+def redrive(failed: Iterable[Record], records: ImageTable, drops: DropQueue) -> int:
     """Let FAILED images begin anew; returns how many did.
 
     The record is opened before the drop is told again: a crash in between leaves an open image, which the sweep finds.

@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from heatdrop.jobs import JobOutlook, JobPhase, JobWatch
-from heatdrop.messages import Announcer, DropQueue
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.jobs import JobOutlook, JobPhase, JobWatch
+from heatdrop.aws.notifications import Announcer
+from heatdrop.aws.queues import DropQueue
+from heatdrop.aws.record import Record, RequestedExplanation
 from heatdrop.pipeline.announcing import announce_once
-from heatdrop.record import Record, RequestedExplanation
-from heatdrop.records import Records
 from heatdrop.vocabulary import State
 
 logger = Logger(child=True)
@@ -28,7 +29,7 @@ class Sweeper:
     """
 
     def __init__(
-        self, patience: timedelta, records: Records, announcer: Announcer, drops: DropQueue, job_queue: str
+        self, patience: timedelta, records: ImageTable, announcer: Announcer, drops: DropQueue, job_queue: str
     ) -> None:
         self._patience, self._job_queue = patience, job_queue
         self._records, self._announcer, self._drops = records, announcer, drops

@@ -4,9 +4,9 @@ Pure: arrays in, arrays out.
 """
 
 from heatdrop.saliency.activations import ActivationMaps
-from heatdrop.saliency.engine import SmoothGrad
+from heatdrop.saliency.engine import GradientEngine
 from heatdrop.saliency.maps import SaliencyMaps
 from heatdrop.saliency.smoothgrad import smoothgrad
 from heatdrop.saliency.streams import one_batch_a_core
 
-__all__ = ["ActivationMaps", "SaliencyMaps", "SmoothGrad", "one_batch_a_core", "smoothgrad"]
+__all__ = ["ActivationMaps", "GradientEngine", "SaliencyMaps", "one_batch_a_core", "smoothgrad"]

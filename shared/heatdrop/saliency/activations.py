@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from heatdrop.errors import InvalidRequest
 from heatdrop.saliency import checks
-from heatdrop.saliency.engine import SmoothGrad, engine_of
+from heatdrop.saliency.engine import GradientEngine, engine_of
 from heatdrop.saliency.maps import Float, SaliencyMaps, settle
 from heatdrop.vocabulary import ACTIVATION_METHODS, ActivationMethod
 
@@ -105,7 +105,7 @@ def _method(method: ActivationMethod, model: keras.Model, layer: str | None) -> 
     return explain
 
 
-def _score(engine: SmoothGrad, number: int) -> Callable[[Any], Any]:
+def _score(engine: GradientEngine, number: int) -> Callable[[Any], Any]:
     if engine.head.two_sided:
         return lambda outputs: outputs[:, 0] if number else -outputs[:, 0]
     return lambda outputs: outputs[:, number]

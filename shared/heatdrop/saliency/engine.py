@@ -45,7 +45,7 @@ class Pass:
     group: int
 
 
-class SmoothGrad:
+class GradientEngine:
     """The compiled gradients of a Keras classifier, with the weights that it had when this was made.
 
     One graph is compiled for each shape of image, number of classes and batch size, and kept. Not safe for use by
@@ -168,9 +168,9 @@ class SmoothGrad:
         return accepted(self._candidates, compute)
 
 
-def engine_of(model: "keras.Model | SmoothGrad") -> SmoothGrad:
+def engine_of(model: "keras.Model | GradientEngine") -> GradientEngine:
     """The compiled gradients of a model; those of the model used last are kept for as long as its weights stay."""
-    if isinstance(model, SmoothGrad):
+    if isinstance(model, GradientEngine):
         return model
     fingerprint = 0
     for weights in model.get_weights():
@@ -179,8 +179,8 @@ def engine_of(model: "keras.Model | SmoothGrad") -> SmoothGrad:
 
 
 @lru_cache(maxsize=1)
-def _engine(model: keras.Model, fingerprint: int) -> SmoothGrad:
-    return SmoothGrad(model)
+def _engine(model: keras.Model, fingerprint: int) -> GradientEngine:
+    return GradientEngine(model)
 
 
 def _sums_of_powers(scores: Function, noisy: Any, counted: Any, classes: Any, wanted: Pass) -> list[Any]:

@@ -14,16 +14,7 @@ from typing import Any
 import numpy as np
 
 from heatdrop.saliency.network import Network, Node, Value, live_nodes
-from heatdrop.saliency.operations import (
-    Affine,
-    Array,
-    AveragePool,
-    Convolution,
-    Dense,
-    GlobalAverage,
-    Operation,
-    Relu,
-)
+from heatdrop.saliency.operations import Affine, Array, AveragePool, Convolution, Dense, GlobalAverage, Operation, Relu
 
 
 def simplify(network: Network) -> Network:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from heatdrop.saliency import batches, checks
-from heatdrop.saliency.engine import Pass, SmoothGrad, engine_of
+from heatdrop.saliency.engine import GradientEngine, Pass, engine_of
 from heatdrop.saliency.maps import Float, SaliencyMaps, relative_error, score_warnings, settle
 from heatdrop.saliency.noise import BLOCK, Sampling, image_key, standard_normals
 from heatdrop.saliency.scores import Score
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def smoothgrad(
-    model: keras.Model | SmoothGrad,
+    model: keras.Model | GradientEngine,
     images: ArrayLike,
     classes: ArrayLike | None = None,
     *,
@@ -44,7 +44,7 @@ def smoothgrad(
 
     Args:
         model: a functional or sequential Keras classifier. The compiled graphs of the model used last are kept; make
-            a ``SmoothGrad`` of each to keep those of several.
+            a ``GradientEngine`` of each to keep those of several.
         images: (B, H, W, C) float32, already preprocessed.
         classes: (B, K) class indices to explain; the ``top`` best of each image by default.
         top: how many classes to explain when ``classes`` is not given (at most the model has).
@@ -130,7 +130,7 @@ def _given_noise(noise: Float) -> _NoiseSource:
 
 
 def _explain(
-    engine: SmoothGrad, image: Float, classes: NDArray[np.int64], source: _NoiseSource, settings: checks.Settings
+    engine: GradientEngine, image: Float, classes: NDArray[np.int64], source: _NoiseSource, settings: checks.Settings
 ) -> _Explained:
     """Explain one image (H, W, C)."""
     sigma = float(settings.noise_level * (image.max() - image.min())) if settings.samples else 0.0
@@ -158,7 +158,7 @@ def _explain(
 
 def _add_samples(
     sums: RunningSums,
-    engine: SmoothGrad,
+    engine: GradientEngine,
     image: Float,
     classes: NDArray[np.int64],
     source: _NoiseSource,

@@ -12,7 +12,7 @@ def one_batch_a_core() -> bool:
     """Let this process compute noise batches beside each other, instead of sharing each operation among the cores.
 
     It holds for everything TensorFlow does in this process, training included, so that is for the process to say and
-    not for the library. ``SmoothGrad`` objects made afterwards follow it.
+    not for the library. ``GradientEngine`` objects made afterwards follow it.
 
     Returns:
         False, and nothing is changed, when TensorFlow is in use already.

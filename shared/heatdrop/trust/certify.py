@@ -16,8 +16,8 @@ from heatdrop.model.bundle import Bundle
 from heatdrop.model.certificate import Certificate, Check
 from heatdrop.model.dataset import Dataset, Example, find_examples, load
 from heatdrop.model.packing import load_keras
-from heatdrop.preprocessing import preprocess
-from heatdrop.saliency import SmoothGrad, smoothgrad
+from heatdrop.model.preprocessing import preprocess
+from heatdrop.saliency import GradientEngine, smoothgrad
 from heatdrop.trust.measures import Map
 from heatdrop.trust.perturbation import Score, check_perturbation
 from heatdrop.trust.randomisation import check_randomisation
@@ -61,13 +61,13 @@ def certify(
     """
     data = _draw(bundle, folder, count, rule)
     model = load_keras(bundle)
-    engine = SmoothGrad(model)
+    engine = GradientEngine(model)
     inputs = preprocess(data.pixels, bundle.description.preprocess)
     scores = engine.predict(inputs)
     subject = _Subject(data, inputs, scores.argmax(1))
     seed = settings.seed
 
-    def maps(explained: "keras.Model | SmoothGrad", stage: str, images: int, seed: int = seed) -> list[Map]:
+    def maps(explained: "keras.Model | GradientEngine", stage: str, images: int, seed: int = seed) -> list[Map]:
         made = []
         for index in range(images):
             made.append(_map(explained, subject, index, settings, seed))
@@ -78,7 +78,7 @@ def certify(
     few = min(RANDOMISED_IMAGES, len(data))
     checks = (
         _check_skill(scores, data.targets),
-        check_randomisation(model, intact[:few], lambda m: maps(SmoothGrad(m), "randomised maps", few), seed),
+        check_randomisation(model, intact[:few], lambda m: maps(GradientEngine(m), "randomised maps", few), seed),
         check_perturbation(list(data.pixels), intact, _scorers(engine, bundle, subject, progress), seed),
         check_repeatability(intact, maps(engine, "maps of another seed", len(data), seed + 1), seed),
     )
@@ -120,7 +120,7 @@ def _draw_order(example: Example, folder: Path) -> bytes:
 
 
 def _map(
-    model: "keras.Model | SmoothGrad", subject: _Subject, index: int, settings: ExplanationSettings, seed: int
+    model: "keras.Model | GradientEngine", subject: _Subject, index: int, settings: ExplanationSettings, seed: int
 ) -> Map:
     made = smoothgrad(
         model,
@@ -135,7 +135,7 @@ def _map(
     return found
 
 
-def _scorers(engine: SmoothGrad, bundle: Bundle, subject: _Subject, progress: Progress) -> list[Score]:
+def _scorers(engine: GradientEngine, bundle: Bundle, subject: _Subject, progress: Progress) -> list[Score]:
     """For each image, a function that gives the probability of its class for changed versions of it."""
 
     def scorer(index: int) -> Score:

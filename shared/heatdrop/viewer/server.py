@@ -17,8 +17,8 @@ from werkzeug.http import http_date
 from werkzeug.routing import Map, Rule
 
 from heatdrop.api import addresses
+from heatdrop.aws.signing import Signer
 from heatdrop.loopback import NAMES
-from heatdrop.signing import Signer
 from heatdrop.viewer.upstream import Answer, Refused, Upstream
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from heatdrop.api.addresses import query as query_string
-from heatdrop.signing import NotSignedIn, Signer
+from heatdrop.aws.signing import Signer
+from heatdrop.errors import NotSignedIn
 
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from heatdrop.local.aws import REGION
 from heatdrop.local.cloud import LocalCloud
 from heatdrop.local.http_api import HttpApi
-from heatdrop.local.run import parameters_of
-from heatdrop.local.running import RunningCloud
+from heatdrop.local.moto_cloud import REGION
+from heatdrop.local.send import parameters_of
+from heatdrop.local.serve_file import RunningCloud
 from heatdrop.loopback import listening, reserved
 from heatdrop.model.bundle import Bundle
 from heatdrop.vocabulary import ExplanationSettings

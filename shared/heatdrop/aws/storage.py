@@ -6,7 +6,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from heatdrop.errors import FileTooLarge, SourceMissing
-from heatdrop.vocabulary import Drop, ExplanationSettings, ModelName, Prediction, Words
+from heatdrop.vocabulary import Drop, ExplanationSettings, FrozenModel, ModelName, Prediction
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -15,7 +15,7 @@ _GONE = {"NoSuchKey", "NoSuchVersion", "404"}
 _MEDIA_TYPES = {".png": "image/png", ".npz": "application/octet-stream", ".dcm": "application/dicom"}
 
 
-class ManifestEntry(Words):
+class ManifestEntry(FrozenModel):
     """One image of a heatmap job, with the predictions it is to explain."""
 
     image_id: str
@@ -23,7 +23,7 @@ class ManifestEntry(Words):
     predictions: tuple[Prediction, ...]
 
 
-class Manifest(Words):
+class Manifest(FrozenModel):
     """What one heatmap job is to do."""
 
     manifest_id: str

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from heatdrop.artefacts import OutputFolder
 from heatdrop.errors import InvalidRequest
-from heatdrop.explaining import file_stem
+from heatdrop.explaining.explainer import file_stem
+from heatdrop.explaining.output_folder import OutputFolder
 from heatdrop.vocabulary import Prediction, Result, State
 
 HOSTILE = [

@@ -43,7 +43,7 @@ def normalise(raw: NDArray[np.float32], percentile: float = 100) -> NDArray[np.f
     return ((raw - low) / (high - low)).clip(0, 1)
 
 
-def shown(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def at_display_size(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The image (H, W, 3) at the size it is shown in, at most ``OVERLAY_SIDE``."""
     factor = min(1.0, OVERLAY_SIDE / max(pixels.shape[:2]))
     height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
@@ -66,7 +66,7 @@ def overlaid(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> NDArray[np.
     The map is clipped at its 99.5th percentile, so that a few pixels do not hide the rest. A map with no signal
     leaves the image as it is.
     """
-    pixels = shown(pixels)
+    pixels = at_display_size(pixels)
     height, width = pixels.shape[:2]
     strength = cv2.resize(normalise(raw, _CLIP_PERCENTILE), (width, height), interpolation=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_JET)

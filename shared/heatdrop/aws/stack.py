@@ -3,11 +3,7 @@
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from heatdrop.errors import HeatdropError, InvalidRequest
-
-
-class CloudUnreachable(HeatdropError):
-    """No answer from AWS, or not to these credentials."""
+from heatdrop.errors import CloudUnreachable, InvalidRequest
 
 
 def outputs_of(stack: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from tests.integration.cloud import Cloud, Context
 
-from heatdrop.bundle_location import open_bundle_at, push_bundle
+from heatdrop.aws.bundles import open_bundle_at, push_bundle
 from heatdrop.errors import InvalidBundle, InvalidRequest
 from heatdrop.model.bundle import KERAS_MODEL, LITERT_MODEL, Bundle, open_bundle
 from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings

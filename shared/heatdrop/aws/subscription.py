@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from heatdrop.errors import HeatdropError
-from heatdrop.messages import Notification
+from heatdrop.aws.notifications import Notification
+from heatdrop.errors import NoProgress
 
 if TYPE_CHECKING:
     from mypy_boto3_sns.client import SNSClient
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 600
 """The longest step without news, loading TensorFlow and compiling the gradients, takes about a minute."""
-
-
-class NoProgress(HeatdropError):
-    """The cloud has gone quiet before every image was final."""
 
 
 class Subscription:

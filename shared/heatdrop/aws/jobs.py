@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mypy_boto3_batch.client import BatchClient
 
 
-COME_AGAIN = 75
+RETRY_EXIT_CODE = 75
 """Exit code (EX_TEMPFAIL) that the job definition retries: nothing is wrong with the images that are left."""
 
 

@@ -5,10 +5,10 @@ from datetime import datetime
 from pydantic import Field
 
 from heatdrop.model.certificate import Certificate
-from heatdrop.vocabulary import Drop, ExplanationSettings, HeatmapFiles, ModelName, Prediction, State, Words
+from heatdrop.vocabulary import Drop, ExplanationSettings, FrozenModel, HeatmapFiles, ModelName, Prediction, State
 
 
-class RequestedExplanation(Words):
+class RequestedExplanation(FrozenModel):
     """An explanation that was asked for beyond the first: RECEIVED, then EXPLAINED or FAILED."""
 
     explanation_id: str
@@ -23,7 +23,7 @@ class RequestedExplanation(Words):
     timings_ms: dict[str, float] = Field(default_factory=dict)
 
 
-class KnownModel(Words):
+class KnownModel(FrozenModel):
     """A model that has classified images here."""
 
     name: str
@@ -34,7 +34,7 @@ class KnownModel(Words):
     """Whether its maps can be trusted; None where that was not measured."""
 
 
-class Record(Words):
+class Record(FrozenModel):
     """Everything known about one image."""
 
     image_id: str

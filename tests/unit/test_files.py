@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 
 from heatdrop import images
-from heatdrop.artefacts import OutputFolder
-from heatdrop.classifier import Classifier
-from heatdrop.direct import classify_files, explain_files
-from heatdrop.explaining import Explainer
+from heatdrop.explaining.explainer import Explainer
+from heatdrop.explaining.files import classify_files, explain_files
+from heatdrop.explaining.output_folder import OutputFolder
 from heatdrop.images import Limits
 from heatdrop.model.bundle import Bundle
+from heatdrop.model.classifier import Classifier
 from heatdrop.vocabulary import ExplanationSettings, Result, State
 
 

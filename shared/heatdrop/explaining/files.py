@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heatdrop import identity, images
-from heatdrop.artefacts import OutputFolder
-from heatdrop.classifier import Classifier
+from heatdrop import ids, images
 from heatdrop.errors import FileTooLarge, RejectedImage
+from heatdrop.explaining.inputs import path_text
+from heatdrop.explaining.output_folder import OutputFolder
 from heatdrop.images import Limits
-from heatdrop.inputs import shown
 from heatdrop.model.bundle import Bundle
+from heatdrop.model.classifier import Classifier
 from heatdrop.quiet import native_output_hidden
 from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import Drop, Result, State
 
 if TYPE_CHECKING:
-    from heatdrop.explaining import Explainer
+    from heatdrop.explaining.explainer import Explainer
 
 
 def read_file(path: Path, limits: Limits) -> bytes:
@@ -47,10 +47,10 @@ def classify_file(path: Path, classifier: Classifier, limits: Limits) -> tuple[R
         decoded = time.perf_counter()
         predictions = classifier.classify(image)
     except RejectedImage as error:
-        return Result(file=shown(path), image_id=_id(path, data), state=State.REJECTED, reason=str(error)), data
+        return Result(file=path_text(path), image_id=_id(path, data), state=State.REJECTED, reason=str(error)), data
     timings = {"decode": milliseconds(started, decoded), "predict": milliseconds(decoded, time.perf_counter())}
     result = Result(
-        file=shown(path),
+        file=path_text(path),
         image_id=_id(path, data),
         state=State.CLASSIFIED,
         predictions=predictions,
@@ -90,4 +90,4 @@ def explain_files(
 
 
 def _id(path: Path, data: bytes) -> str:
-    return identity.image_id(Drop(bucket="", key=shown(path), etag=hashlib.sha256(data).hexdigest()))
+    return ids.image_id(Drop(bucket="", key=path_text(path), etag=hashlib.sha256(data).hexdigest()))

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatdrop.identity import image_id, manifest_id
+from heatdrop.ids import image_id, manifest_id
 from heatdrop.vocabulary import Drop
 
 DROP = Drop(bucket="in", key="a.jpg", version_id="v1", etag="e1", size=10)

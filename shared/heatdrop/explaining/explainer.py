@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heatdrop import __version__, images, rendering
-from heatdrop.classifier import model_input
+from heatdrop import images
 from heatdrop.errors import RejectedImage
+from heatdrop.explaining import rendering
+from heatdrop.explaining.methods import method_of, method_provenance
 from heatdrop.images import Limits
-from heatdrop.methods import method_of, recipe
 from heatdrop.model.bundle import Bundle
+from heatdrop.model.classifier import model_input
 from heatdrop.model.packing import load_keras
 from heatdrop.timing import milliseconds
+from heatdrop.version import __version__
 from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings, Prediction
 
 logger = logging.getLogger(__name__)
@@ -84,7 +86,7 @@ class Explainer:
         result = self._make_maps(model_input(image, bundle)[None], classes)
         explained = time.perf_counter()
         display_side = (rendering.OVERLAY_SIDE, rendering.OVERLAY_SIDE)
-        picture = rendering.shown(self._decode(data, at_least=display_side, limits=self.limits).pixels)
+        picture = rendering.at_display_size(self._decode(data, at_least=display_side, limits=self.limits).pixels)
         seen = images.resize(image.pixels, bundle.size)
         note = f"{DISCLAIMER} Trustworthiness of this model's maps: {bundle.certified}."
         wants_dicom = self.settings.dicom and image.format == "DICOM"
@@ -115,7 +117,9 @@ class Explainer:
         # pydicom is loaded for DICOM alone.
         from heatdrop.images.secondary_capture import secondary_capture
 
-        how = ", ".join(f"{name} {value}" for name, value in recipe(self.settings).items() if name != "units")
+        how = ", ".join(
+            f"{name} {value}" for name, value in method_provenance(self.settings).items() if name != "units"
+        )
         model = self.bundle.model
         made_by = f"Probability {prediction.score:.4f} by model {model.name} {model.version}; {how}."
         try:
@@ -128,7 +132,7 @@ class Explainer:
         """Everything needed to make this map again, and nothing that changes from run to run."""
         return {
             "heatdrop": __version__,
-            **recipe(self.settings),
+            **method_provenance(self.settings),
             "label": prediction.label,
             "probability": prediction.score,
             "model": self.bundle.model.model_dump(),

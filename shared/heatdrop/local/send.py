@@ -7,15 +7,15 @@ from pathlib import Path
 
 import boto3
 
-from heatdrop.artefacts import OutputFolder
-from heatdrop.identity import image_id
-from heatdrop.inputs import shown
+from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.storage import Storage, put_drop
+from heatdrop.aws.subscription import Subscription
+from heatdrop.errors import FunctionFailed, NoProgress
+from heatdrop.explaining.inputs import path_text
+from heatdrop.explaining.output_folder import OutputFolder
+from heatdrop.ids import image_id
 from heatdrop.local.cloud import LocalCloud
-from heatdrop.local.lambda_runtime import FunctionFailed
 from heatdrop.model.bundle import Bundle
-from heatdrop.records import Records
-from heatdrop.storage import Storage, put_drop
-from heatdrop.subscription import NoProgress, Subscription
 from heatdrop.vocabulary import Drop, ExplanationSettings, Result, State
 
 STAGES = ("dropped", "classified", "explained")
@@ -33,7 +33,7 @@ def demo_files() -> list[Path]:
     return [folder / name for name in _DEMO]
 
 
-def run_files(
+def send_files(
     files: Sequence[Path],
     bundle: Bundle,
     settings: ExplanationSettings,
@@ -58,7 +58,7 @@ def run_files(
                 answers[file] = _unreadable(file, error)
             progress("dropped", number)
         problem = _follow(subscription, cloud, {image_id(drop) for drop in drops.values()}, progress)
-        records, storage = Records(outputs["ImagesTable"]), Storage(outputs["ResultsBucket"])
+        records, storage = ImageTable(outputs["ImagesTable"]), Storage(outputs["ResultsBucket"])
         answers |= {file: _fetch(file, drop, records, storage, output, problem) for file, drop in drops.items()}
     results = [answers[file] for file in files]
     output.save_results(results)
@@ -85,12 +85,12 @@ def parameters_of(bundle: Bundle, settings: ExplanationSettings) -> dict[str, st
 def _unreadable(file: Path, error: OSError) -> Result:
     name = image_id(Drop(bucket="", key=_key(file)))
     reason = f"the file cannot be read: {error.strerror}"
-    return Result(file=shown(file), image_id=name, state=State.REJECTED, reason=reason)
+    return Result(file=path_text(file), image_id=name, state=State.REJECTED, reason=reason)
 
 
 def _key(file: Path) -> str:
     """The file's whole path, shortened from the left, behind a digest, where S3 would not take it."""
-    path = shown(file.absolute()).lstrip("/")
+    path = path_text(file.absolute()).lstrip("/")
     if len(path.encode()) <= _KEY_BYTES:
         return path
     digest = hashlib.sha256(path.encode()).hexdigest()
@@ -115,19 +115,19 @@ def _follow(subscription: Subscription, cloud: LocalCloud, waiting: set[str], pr
 
 
 def _fetch(
-    file: Path, drop: Drop, records: Records, storage: Storage, output: OutputFolder, problem: str | None
+    file: Path, drop: Drop, records: ImageTable, storage: Storage, output: OutputFolder, problem: str | None
 ) -> Result:
     name = image_id(drop)
     record = records.get(name)
     if record is None or not record.state.final:
         reason = problem or "the record is missing"
-        return Result(file=shown(file), image_id=name, state=State.FAILED, reason=reason)
+        return Result(file=path_text(file), image_id=name, state=State.FAILED, reason=reason)
     picture = None
     if record.picture:
-        (picture,) = output.save(shown(file), name, [(record.picture, storage.get_artefact(record.picture))])
+        (picture,) = output.save(path_text(file), name, [(record.picture, storage.get_artefact(record.picture))])
     heatmaps = tuple(
         output.save_heatmap(
-            shown(file),
+            path_text(file),
             name,
             heatmap.label,
             [(key, storage.get_artefact(key)) for key in heatmap.paths],
@@ -135,7 +135,7 @@ def _fetch(
         for heatmap in record.heatmaps
     )
     return Result(
-        file=shown(file),
+        file=path_text(file),
         image_id=name,
         state=record.state,
         reason=record.reason,

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from heatdrop.saliency import ActivationMaps, SaliencyMaps, SmoothGrad, smoothgrad
+from heatdrop.saliency import ActivationMaps, GradientEngine, SaliencyMaps, smoothgrad
 from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings
 
 MakeMaps = Callable[[NDArray[np.float32], NDArray[np.int64]], SaliencyMaps]
@@ -25,7 +25,7 @@ def method_of(model: keras.Model, settings: ExplanationSettings) -> MakeMaps:
         return ActivationMaps(model, settings.method).maps
     return partial(
         smoothgrad,
-        SmoothGrad(model),
+        GradientEngine(model),
         samples=settings.samples,
         noise_level=settings.noise_level,
         estimators=ESTIMATORS,
@@ -33,7 +33,7 @@ def method_of(model: keras.Model, settings: ExplanationSettings) -> MakeMaps:
     )
 
 
-def recipe(settings: ExplanationSettings) -> dict[str, Any]:
+def method_provenance(settings: ExplanationSettings) -> dict[str, Any]:
     """What must be known of the settings to make a map again and to read it."""
     if settings.method != "smoothgrad":
         return {

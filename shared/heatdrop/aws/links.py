@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config
 
-from heatdrop.vocabulary import Words
+from heatdrop.vocabulary import FrozenModel
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -16,14 +16,14 @@ UPLOADS = "uploads/"
 """Where images that come by link lie in the input bucket."""
 
 
-class Link(Words):
+class Link(FrozenModel):
     """Where an object can be read until ``expires_at``."""
 
     url: str
     expires_at: datetime
 
 
-class UploadLink(Words):
+class UploadLink(FrozenModel):
     """A form (``multipart/form-data``) to send to ``url`` with all ``fields`` and, last, the image as ``file``."""
 
     url: str

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from heatdrop import images
-from heatdrop.classifier import Classifier
-from heatdrop.direct import read_file
 from heatdrop.errors import InvalidRequest
-from heatdrop.explaining import Explainer, Explanation, Heatmap
+from heatdrop.explaining.explainer import Explainer, Explanation, Heatmap
+from heatdrop.explaining.files import read_file
 from heatdrop.images import Limits
 from heatdrop.model import default
 from heatdrop.model.bundle import Bundle, open_bundle
+from heatdrop.model.classifier import Classifier
 from heatdrop.quiet import native_output_hidden
 from heatdrop.text import first_problem, printable
 from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings, Prediction

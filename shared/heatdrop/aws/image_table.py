@@ -4,7 +4,6 @@ A state moves one way only, by a conditional write, so a step that runs twice ch
 """
 
 import json
-import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,33 +12,23 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 
+from heatdrop.aws.record import KnownModel, Record, RequestedExplanation
+from heatdrop.aws.table_schema import BY_STATE, MODELS, OPEN_INDEX, SHARDS, iso, partition, shard_of
 from heatdrop.errors import TooManyExplanations
 from heatdrop.model.certificate import Certificate
-from heatdrop.record import KnownModel, Record, RequestedExplanation
 from heatdrop.vocabulary import Drop, HeatmapFiles, ModelName, Prediction, State
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
-OPEN_INDEX = "open_images"
-BY_TIME, BY_STATE, BY_LABEL = "by_time", "by_state", "by_label"
-SHARDS = 8
-"""Every index spreads its images over this many partitions, so that a burst of drops has no hot one."""
-
-MODELS = "models"
-"""The partition of the index ``by_time`` that holds the models, beside those of the images."""
-
 MAX_EXPLANATIONS = 50
 """At most this many explanations on request an image: its record must stay far below the 400 KB of an item."""
-
-LONGEST_KEY = 400
-"""Characters of a label in a partition key, which has 2,048 bytes; labels that begin alike share a partition."""
 
 _INDEX_KEYS = ("open_shard", "shard", "state_shard", "label_shard", "listed_at", "label", "score")
 """What only the indexes need; everything else is the record."""
 
 
-class Records:
+class ImageTable:
     """The table of images."""
 
     def __init__(self, table_name: str) -> None:
@@ -54,7 +43,7 @@ class Records:
         """Open the record of a drop; the record that is there already, when the drop was seen before."""
         now = datetime.now(UTC)
         record = Record(image_id=image_id, state=State.RECEIVED, drop=drop, created_at=now, updated_at=now)
-        shard = _shard(image_id)
+        shard = shard_of(image_id)
         item = _to_item(record) | {
             "open_shard": shard,
             "shard": shard,
@@ -82,7 +71,7 @@ class Records:
             "timings_ms": timings_ms,
             "label": best.label,
             "score": best.score,
-            "label_shard": partition(_shard(image_id), best.label),
+            "label_shard": partition(shard_of(image_id), best.label),
         }
         return self._move(image_id, State.CLASSIFIED, {State.RECEIVED}, values)
 
@@ -147,7 +136,7 @@ class Records:
                 ExpressionAttributeValues={
                     ":wanted": _plain(wanted.model_dump(mode="json", exclude_none=True)),
                     ":most": MAX_EXPLANATIONS,
-                    ":shard": _shard(image_id),
+                    ":shard": shard_of(image_id),
                     ":now": _now(),
                     ":failed": State.FAILED.value,
                 },
@@ -245,8 +234,8 @@ class Records:
             {
                 ":received": State.RECEIVED.value,
                 ":attempt": record.attempt + 1,
-                ":shard": _shard(record.image_id),
-                ":state_shard": partition(_shard(record.image_id), State.RECEIVED),
+                ":shard": shard_of(record.image_id),
+                ":state_shard": partition(shard_of(record.image_id), State.RECEIVED),
                 ":now": _now(),
             },
             names,
@@ -283,7 +272,7 @@ class Records:
         values: dict[str, Any],
         only_if: ConditionBase | None = None,
     ) -> Record:
-        moved = {"state": to.value, "state_shard": partition(_shard(image_id), to), "updated_at": _now()}
+        moved = {"state": to.value, "state_shard": partition(shard_of(image_id), to), "updated_at": _now()}
         fields = _plain(values) | moved
         condition: ConditionBase = Attr("state").is_in(sorted(allowed))
         try:
@@ -325,31 +314,13 @@ class Records:
 
 
 def _same_attempt(record: Record) -> ConditionBase:
-    """Records of the first attempt do not say so."""
+    """ImageTable of the first attempt do not say so."""
     attempt = Attr("attempt")
     return attempt.not_exists() | attempt.eq(1) if record.attempt == 1 else attempt.eq(record.attempt)
 
 
 def _untouched(record: Record) -> ConditionBase:
     return Attr("state").eq(record.state) & Attr("updated_at").eq(iso(record.updated_at))
-
-
-def _shard(image_id: str) -> str:
-    return str(zlib.crc32(image_id.encode()) % SHARDS)
-
-
-def partition(shard: str, value: str) -> str:
-    """The partition key of the images of one shard that share a state or a label."""
-    return f"{shard}#{value[:LONGEST_KEY]}"
-
-
-def iso(moment: datetime) -> str:
-    """A moment as it is stored: UTC, to the millisecond, so that text sorts like time."""
-    try:
-        moment = moment.astimezone(UTC)
-    except OverflowError:  # within hours of the first or last year that there is
-        moment = moment.replace(tzinfo=UTC)
-    return moment.isoformat(timespec="milliseconds")
 
 
 def _now() -> str:

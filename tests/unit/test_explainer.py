@@ -9,14 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from heatdrop import __version__, images, rendering
-from heatdrop.classifier import Classifier, model_input
+from heatdrop import images
 from heatdrop.errors import InvalidBundle, RejectedImage
-from heatdrop.explaining import Explainer, Explanation
+from heatdrop.explaining.explainer import Explainer, Explanation, rendering
 from heatdrop.images import Limits
 from heatdrop.model import packing
 from heatdrop.model.bundle import Bundle, open_bundle
+from heatdrop.model.classifier import Classifier, model_input
 from heatdrop.saliency import ActivationMaps, smoothgrad
+from heatdrop.version import __version__
 from heatdrop.vocabulary import DISCLAIMER, ESTIMATORS, ExplanationSettings, Prediction
 
 SETTINGS = ExplanationSettings(top=2, samples=4, seed=11)
@@ -133,7 +134,7 @@ def test_the_file_holds_the_maps_of_all_estimators_and_the_heatmap_draws_the_one
         np.testing.assert_array_equal(one, other)
     seen = images.decode(chest, at_least=(768, 768)).pixels
     for name, each in explained.items():
-        assert each.heatmaps[0].overlay[1] == rendering.overlay(rendering.shown(seen), arrays_of(each)[name])
+        assert each.heatmaps[0].overlay[1] == rendering.overlay(rendering.at_display_size(seen), arrays_of(each)[name])
 
 
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++", "layercam"])
@@ -155,7 +156,7 @@ def test_the_picture_is_the_image_at_the_size_of_the_overlay(explanation: Explan
     name, content = explanation.picture
     assert name == "picture.png"
     found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    wanted = rendering.shown(images.decode(chest, at_least=(768, 768)).pixels)
+    wanted = rendering.at_display_size(images.decode(chest, at_least=(768, 768)).pixels)
     np.testing.assert_array_equal(found[..., ::-1], wanted)
     assert found.shape == (768, 683, 3)
 

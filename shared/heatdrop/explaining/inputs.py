@@ -28,7 +28,7 @@ def find_files(paths: Iterable[str]) -> list[Path]:
     return list(found.values())
 
 
-def shown(path: Path) -> str:
+def path_text(path: Path) -> str:
     """A path as text that JSON and UTF-8 can hold, whatever bytes its name is made of."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 

@@ -10,7 +10,7 @@ from heatdrop import images
 from heatdrop.errors import InvalidBundle
 from heatdrop.images import DecodedImage
 from heatdrop.model.bundle import LITERT_MODEL, Bundle
-from heatdrop.preprocessing import preprocess
+from heatdrop.model.preprocessing import preprocess
 from heatdrop.vocabulary import Prediction
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from heatdrop.cli import bundles, console
-from heatdrop.inputs import find_files
+from heatdrop.explaining.inputs import find_files
 from heatdrop.vocabulary import ExplanationSettings
 
 
@@ -30,7 +30,7 @@ def pipeline(
     ready = bundles.chosen(bundle)
     # moto takes seconds to import.
     from heatdrop.bench import pipeline as bench
-    from heatdrop.local.run import demo_files
+    from heatdrop.local.send import demo_files
 
     files = find_files(paths) if paths else demo_files()
     settings = ExplanationSettings(samples=samples)

@@ -6,12 +6,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from heatdrop.errors import InvalidRequest
-from heatdrop.vocabulary import Words
+from heatdrop.vocabulary import FrozenModel
 
 FILE = "serve.json"
 
 
-class RunningCloud(Words):
+class RunningCloud(FrozenModel):
     """Where a local cloud listens, and the outputs of its stack."""
 
     pid: int

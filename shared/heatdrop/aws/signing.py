@@ -9,13 +9,9 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 
-from heatdrop.stack import CloudUnreachable
+from heatdrop.errors import NotSignedIn
 
 _API_HOST = re.compile(r"https://[a-z0-9-]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com")
-
-
-class NotSignedIn(CloudUnreachable):
-    """There are no AWS credentials, or they have run out."""
 
 
 class Signer(Protocol):

@@ -17,15 +17,15 @@ import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from pydantic import AwareDatetime
 
-from heatdrop.record import KnownModel
-from heatdrop.records import BY_LABEL, BY_STATE, BY_TIME, LONGEST_KEY, MODELS, SHARDS, iso, partition
-from heatdrop.vocabulary import ModelName, State, Words
+from heatdrop.aws.record import KnownModel
+from heatdrop.aws.table_schema import BY_LABEL, BY_STATE, BY_TIME, LONGEST_KEY, MODELS, SHARDS, iso, partition
+from heatdrop.vocabulary import FrozenModel, ModelName, State
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
 MOST_LOOKED_AT = 1000
-"""Records that one page looks at: with filters by one query a shard, without any by a few small ones."""
+"""ImageTable that one page looks at: with filters by one query a shard, without any by a few small ones."""
 
 _PARTITIONS = {BY_TIME: "shard", BY_STATE: "state_shard", BY_LABEL: "label_shard"}
 """Index to its partition key."""
@@ -36,7 +36,7 @@ _OLDEST, _NEWEST = "0", "9"
 """Before and after every ``listed_at``."""
 
 
-class Filter(Words):
+class Filter(FrozenModel):
     """Which images a list holds; what is None does not matter."""
 
     state: State | None = None
@@ -48,7 +48,7 @@ class Filter(Words):
     until: AwareDatetime | None = None
 
 
-class ListedImage(Words):
+class ListedImage(FrozenModel):
     """What a list says of an image; ``label`` and ``score`` are those of its best class."""
 
     image_id: str

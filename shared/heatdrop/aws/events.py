@@ -1,0 +1,82 @@
+"""What arrives in SQS messages: S3 events, changes of Batch jobs, the clock of the sweep and dead letters."""
+
+import json
+from typing import Any
+from urllib.parse import unquote_plus
+
+from heatdrop.aws.jobs import failure_reason
+from heatdrop.errors import UnknownEvent
+from heatdrop.vocabulary import Drop, FrozenModel
+
+
+def drops_in(body: str, bucket: str) -> list[Drop]:
+    """The drops that an S3 event notification in an SQS message tells of; none for ``s3:TestEvent``.
+
+    Keys arrive form-encoded and are decoded here, once. Events of other buckets are ignored: the queue is ours, but
+    what a message says is not proof.
+
+    Raises:
+        UnknownEvent: the body is not an S3 event notification.
+    """
+    try:
+        event = json.loads(body)
+        if event.get("Event") == "s3:TestEvent":
+            return []
+        return [
+            _drop(entry["s3"])
+            for entry in event["ImageTable"]
+            if entry["eventName"].startswith("ObjectCreated:") and entry["s3"]["bucket"]["name"] == bucket
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # What it holds may be a patient's name, so it is not quoted.
+        raise UnknownEvent(f"not an S3 event notification ({len(body)} characters)") from error
+
+
+def _drop(entry: dict[str, Any]) -> Drop:
+    described = entry["object"]
+    return Drop(
+        bucket=entry["bucket"]["name"],
+        key=unquote_plus(described["key"]),
+        version_id=described.get("versionId"),
+        etag=described.get("eTag", ""),
+        size=described.get("size"),
+    )
+
+
+class JobFailure(FrozenModel):
+    """A heatmap job that ended badly."""
+
+    job_id: str
+    manifest_key: str
+    reason: str
+
+
+class Sweep(FrozenModel):
+    """The clock says: look for images without progress."""
+
+
+class DeadDrops(FrozenModel):
+    """Drops that inference gave up on."""
+
+    drops: tuple[Drop, ...]
+
+
+def read_job_event(body: str, bucket: str, job_queue: str) -> JobFailure | Sweep | DeadDrops | None:
+    """What a message of the job events queue, or of the dead letters of ``bucket``, says; None: of others' jobs.
+
+    Raises:
+        UnknownEvent: it is none of the three.
+    """
+    try:
+        event = json.loads(body)
+        if "detail-type" not in event:
+            return DeadDrops(drops=tuple(drops_in(body, bucket)))
+        if event["detail-type"] == "Sweep":
+            return Sweep()
+        detail = event["detail"]
+        failure = JobFailure(
+            job_id=detail["jobId"], manifest_key=detail["parameters"]["manifest"], reason=failure_reason(detail)
+        )
+        return failure if detail["jobQueue"] == job_queue else None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnknownEvent(f"not a failed job, a sweep or a drop ({len(body)} characters)") from error

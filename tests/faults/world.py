@@ -173,7 +173,7 @@ class World:
             if context.remaining_ms < 0:
                 raise Crash
 
-        event = {"ImageTable": [sqs_record(message, QUEUE_ARN) for message in messages]}
+        event = {"Records": [sqs_record(message, QUEUE_ARN) for message in messages]}
         back = {message["MessageId"] for message in messages}
         try:
             with self.aws.planned(tuple(faults), self._steps(meanwhile), slow):

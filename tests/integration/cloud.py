@@ -91,12 +91,12 @@ class Cloud:
     def drop_event(self, *drops: Drop, sample: str = "inference-drop") -> Event:
         """The SQS event that tells of drops, one message each."""
         event = sample_event(sample)
-        (template,) = event["ImageTable"]
-        event["ImageTable"] = []
+        (template,) = event["Records"]
+        event["Records"] = []
         for number, drop in enumerate(drops):
             message = copy.deepcopy(template)
             body = json.loads(message["body"])
-            described = body["ImageTable"][0]["s3"]
+            described = body["Records"][0]["s3"]
             described["bucket"]["name"] = drop.bucket
             described["object"] |= {
                 "key": quote_plus(drop.key),
@@ -104,7 +104,7 @@ class Cloud:
                 "eTag": drop.etag,
                 "size": drop.size,
             }
-            event["ImageTable"].append(message | {"messageId": f"message-{number}", "body": json.dumps(body)})
+            event["Records"].append(message | {"messageId": f"message-{number}", "body": json.dumps(body)})
         return event
 
     def infer(self, *drops: Drop, context: Context | None = None) -> list[str]:

@@ -34,7 +34,7 @@ class Inference:
     """When each began, and how many drops it held."""
 
     def invoke(self, event: Event) -> Any:
-        self.batches.append((time.monotonic(), len(event["ImageTable"])))
+        self.batches.append((time.monotonic(), len(event["Records"])))
         return self.handler(event, Context())
 
 

@@ -126,8 +126,8 @@ def test_event_as_the_bucket_really_sends_it_is_understood(cloud: Cloud, chest: 
         Bucket=cloud.input_bucket, NotificationConfiguration={"QueueConfigurations": notifications}
     )
     event = sample_event("inference-drop")
-    (template,) = event["ImageTable"]
-    event["ImageTable"] = [template | {"messageId": m["MessageId"], "body": m["Body"]} for m in messages]
+    (template,) = event["Records"]
+    event["Records"] = [template | {"messageId": m["MessageId"], "body": m["Body"]} for m in messages]
     assert {json.loads(m["Body"]).get("Event") for m in messages} == {"s3:TestEvent", None}
     assert cloud.handlers["inference"](event, Context()) == {"batchItemFailures": []}
     assert cloud.record(drop).state is State.CLASSIFIED
@@ -141,7 +141,7 @@ def test_test_event_is_ignored(cloud: Cloud) -> None:
 def test_message_that_is_no_notification_comes_back_alone(cloud: Cloud, chest: bytes) -> None:
     drop = cloud.put(chest)
     event = cloud.drop_event(drop)
-    event["ImageTable"].append(event["ImageTable"][0] | {"messageId": "foreign", "body": "hello"})
+    event["Records"].append(event["Records"][0] | {"messageId": "foreign", "body": "hello"})
     answer = cloud.handlers["inference"](event, Context())
     assert answer == {"batchItemFailures": [{"itemIdentifier": "foreign"}]}
     assert cloud.record(drop).state is State.CLASSIFIED

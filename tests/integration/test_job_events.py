@@ -20,10 +20,10 @@ def settle(cloud: Cloud, event: Event) -> list[str]:
 
 def failed_job(cloud: Cloud, manifest_key: str, job_id: str, queue: str | None = None) -> Event:
     event = sample_event("job-events-failed-job")
-    body = json.loads(event["ImageTable"][0]["body"])
+    body = json.loads(event["Records"][0]["body"])
     queue = queue or cloud.deployment.outputs["HeatmapJobQueue"]
     body["detail"] |= {"jobId": job_id, "parameters": {"manifest": manifest_key}, "jobQueue": queue}
-    event["ImageTable"][0]["body"] = json.dumps(body)
+    event["Records"][0]["body"] = json.dumps(body)
     return event
 
 
@@ -264,7 +264,7 @@ def test_message_comes_back_when_the_table_cannot_be_written(cloud: Cloud, chest
     (drop,) = classified(cloud, chest)
     event = failed_job(cloud, cloud.manifest(drop)[0], cloud.record(drop).job_id)
     with throttled("UpdateItem"):
-        assert settle(cloud, event) == [event["ImageTable"][0]["messageId"]]
+        assert settle(cloud, event) == [event["Records"][0]["messageId"]]
     assert settle(cloud, event) == []
     assert cloud.record(drop).state is State.FAILED
 
@@ -272,5 +272,5 @@ def test_message_comes_back_when_the_table_cannot_be_written(cloud: Cloud, chest
 @pytest.mark.parametrize("body", ["hello", "{}", '{"detail-type": "Batch Job State Change"}', "[]"])
 def test_message_that_nobody_sends_comes_back(cloud: Cloud, body: str) -> None:
     event = sample_event("job-events-sweep")
-    event["ImageTable"][0]["body"] = body
-    assert settle(cloud, event) == [event["ImageTable"][0]["messageId"]]
+    event["Records"][0]["body"] = body
+    assert settle(cloud, event) == [event["Records"][0]["messageId"]]

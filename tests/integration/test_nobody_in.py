@@ -80,7 +80,7 @@ def test_logs_hold_nothing_of_the_patient_the_picture_or_the_key(
     with throttled("SubmitJob"):
         cloud.infer(good, bad)
     event = cloud.drop_event(good)
-    event["ImageTable"][0]["body"] = json.dumps({"hello": "Doe^Jane"})
+    event["Records"][0]["body"] = json.dumps({"hello": "Doe^Jane"})
     cloud.handlers["inference"](event, Context())
     cloud.handlers["job_events"](event, Context())
     cloud.infer(good)

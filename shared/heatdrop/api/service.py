@@ -29,7 +29,7 @@ class ApiSettings(Destinations, ExplanationDefaults):
 
 
 class Service:
-    """ImageTable, lists, links and explanations on request."""
+    """Records, lists, links and explanations on request."""
 
     def __init__(self, settings: ApiSettings) -> None:
         self._max_bytes = settings.max_bytes

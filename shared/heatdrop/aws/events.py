@@ -24,7 +24,7 @@ def drops_in(body: str, bucket: str) -> list[Drop]:
             return []
         return [
             _drop(entry["s3"])
-            for entry in event["ImageTable"]
+            for entry in event["Records"]
             if entry["eventName"].startswith("ObjectCreated:") and entry["s3"]["bucket"]["name"] == bucket
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:

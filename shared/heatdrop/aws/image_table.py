@@ -314,7 +314,7 @@ class ImageTable:
 
 
 def _same_attempt(record: Record) -> ConditionBase:
-    """ImageTable of the first attempt do not say so."""
+    """Items written before ``attempt`` existed lack it."""
     attempt = Attr("attempt")
     return attempt.not_exists() | attempt.eq(1) if record.attempt == 1 else attempt.eq(record.attempt)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
 MOST_LOOKED_AT = 1000
-"""ImageTable that one page looks at: with filters by one query a shard, without any by a few small ones."""
+"""Records that one page looks at: with filters by one query a shard, without any by a few small ones."""
 
 _PARTITIONS = {BY_TIME: "shard", BY_STATE: "state_shard", BY_LABEL: "label_shard"}
 """Index to its partition key."""

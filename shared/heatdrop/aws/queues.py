@@ -25,7 +25,7 @@ class DropQueue:
         described |= {"versionId": drop.version_id} if drop.version_id else {}
         s3 = {"bucket": {"name": drop.bucket}, "object": described}
         self._sqs.send_message(
-            QueueUrl=self._url, MessageBody=json.dumps({"ImageTable": [{"eventName": "ObjectCreated:Again", "s3": s3}]})
+            QueueUrl=self._url, MessageBody=json.dumps({"Records": [{"eventName": "ObjectCreated:Again", "s3": s3}]})
         )
 
 

@@ -99,7 +99,7 @@ def _patches(on_job: Callable[[Job], None], objects: Path) -> list[Any]:
     def with_version(event_name: str, bucket: Any, key: Any, notification_id: str) -> dict[str, Any]:
         """moto leaves out what makes two versions of an object two drops."""
         event: dict[str, Any] = describe_s3_event(event_name, bucket, key, notification_id)
-        described = event["ImageTable"][0]["s3"]["object"]
+        described = event["Records"][0]["s3"]["object"]
         described["sequencer"] = f"{time.time_ns():016X}"
         if bucket.is_versioned:
             described["versionId"] = key.version_id

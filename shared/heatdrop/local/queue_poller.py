@@ -70,7 +70,7 @@ class QueuePoller(threading.Thread):
 
     def _deliver(self, messages: list["MessageTypeDef"]) -> None:
         try:
-            answer = self._worker.invoke({"ImageTable": [sqs_record(message, self._arn) for message in messages]})
+            answer = self._worker.invoke({"Records": [sqs_record(message, self._arn) for message in messages]})
         except FunctionFailed as error:
             logger.warning("%s", error)
             failed = {message["MessageId"] for message in messages}

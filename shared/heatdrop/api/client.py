@@ -1,4 +1,4 @@
-"""The API from the outside: requests, signed where they have to be, and problems as errors."""
+"""A client of the API: signs requests to a deployed one, and raises its problem documents as errors."""
 
 import json
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from botocore.httpsession import URLLib3Session
 
 from heatdrop.api.addresses import query as query_string
 from heatdrop.api.addresses import segment
-from heatdrop.aws.signing import Signer
+from heatdrop.aws.signing import AwsSigner
 from heatdrop.errors import CloudUnreachable, HeatdropError
 
 
 class ApiProblem(HeatdropError):
-    """The API says no; the message is what it says."""
+    """The API answered with an error; the message is what it said."""
 
 
 class ApiClient:
-    """Asks an API at ``url``, signed when there is a signer."""
+    """Sends requests to the API at ``url``, signed where a signer is given."""
 
-    def __init__(self, url: str, signer: Signer | None) -> None:
+    def __init__(self, url: str, signer: AwsSigner | None) -> None:
         self._url, self._signer = url.rstrip("/"), signer
         self._http = URLLib3Session(timeout=60)
 
@@ -29,8 +29,8 @@ class ApiClient:
         """The answer to a GET; parts of the path are quoted, and what is None in the query is left out.
 
         Raises:
-            ApiProblem: there is none.
-            CloudUnreachable: nobody answers, or there are no credentials to sign with.
+            ApiProblem: the API answers with an error.
+            CloudUnreachable: the API does not answer, or there are no credentials to sign with.
         """
         target = "/".join(map(segment, path))
         given = query_string((name, value) for name, value in query.items() if value is not None)

@@ -12,7 +12,7 @@ from heatdrop.local.serve_file import FILE, find_running
 
 if TYPE_CHECKING:
     from heatdrop.api.client import ApiClient
-    from heatdrop.aws.signing import Signer
+    from heatdrop.aws.signing import AwsSigner
 
 Stack = Annotated[str | None, typer.Option(help="A stack in your AWS account.")]
 Local = Annotated[bool, typer.Option("--local", help="The cloud that heatdrop serve keeps up.")]
@@ -34,11 +34,11 @@ class Target:
         return ApiClient(self.outputs["ApiUrl"], self.signer)
 
     @property
-    def signer(self) -> "Signer | None":
+    def signer(self) -> "AwsSigner | None":
         """What signs requests to its API; a local one takes any."""
-        from heatdrop.aws.signing import signer_for
+        from heatdrop.aws.signing import AwsSigner
 
-        return None if self.local else signer_for(self.outputs["ApiUrl"])
+        return None if self.local else AwsSigner(self.outputs["ApiUrl"])
 
 
 def find_target(stack: str | None, local: bool, out: Path) -> Target:

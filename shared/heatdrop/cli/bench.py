@@ -12,8 +12,10 @@ from rich.table import Table
 from heatdrop.cli import console
 from heatdrop.cli.bench_cold_start import cold_start
 from heatdrop.cli.bench_pipeline import pipeline
+from heatdrop.cli.options import bounds
 from heatdrop.errors import InvalidRequest
 from heatdrop.quiet import native_output_hidden
+from heatdrop.vocabulary import Samples
 
 app = typer.Typer(no_args_is_help=True, help="Measure Heatdrop beside other libraries.")
 
@@ -31,7 +33,7 @@ def smoothgrad(
     ] = "densenet201",
     image_size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the model's input in pixels.")] = 224,
     bundle: Annotated[Path | None, typer.Option(help="Measure a trained model instead.")] = None,
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="Noisy copies an image.")] = 20,
+    samples: Annotated[int, typer.Option(**bounds(Samples, min=1), help="Noisy copies an image.")] = 20,
     classes: Annotated[int, typer.Option(min=1, max=3, help="Classes an image.")] = 3,
     rounds: Annotated[int, typer.Option(min=1, help="How often every contender has its turn.")] = 5,
     peers: Annotated[str, typer.Option(help="A comma-separated list, all or none.")] = "all",

@@ -9,8 +9,9 @@ import typer
 from rich.table import Table
 
 from heatdrop.cli import bundles, console
+from heatdrop.cli.options import bounds
 from heatdrop.explaining.inputs import find_files
-from heatdrop.vocabulary import ExplanationSettings
+from heatdrop.vocabulary import ExplanationSettings, Samples
 
 
 def pipeline(
@@ -19,7 +20,7 @@ def pipeline(
     ] = None,
     images: Annotated[int, typer.Option(min=10, help="How many images are dropped.")] = 1000,
     bundle: Annotated[Path | None, typer.Option(help="A model bundle; the chest X-ray model by default.")] = None,
-    samples: Annotated[int, typer.Option(min=0, max=1000, help="Noisy copies an image is averaged over.")] = 20,
+    samples: Annotated[int, typer.Option(**bounds(Samples), help="Noisy copies an image is averaged over.")] = 20,
     out: Annotated[Path, typer.Option(help="Folder for the JSON and the plot.")] = Path("out/bench"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the JSON instead of a table.")] = False,
 ) -> None:

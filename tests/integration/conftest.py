@@ -12,6 +12,7 @@ from moto.batch.models import Job
 from tests.integration.cloud import Cloud, load_handler
 
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.storage import Storage
 from heatdrop.aws.subscription import Subscription
 from heatdrop.local.deployment import deploy
@@ -45,7 +46,7 @@ def cloud(small_bundle: Bundle, local_aws: MotoCloud, jobs: list[Job]) -> Cloud:
         Subscription(deployment.outputs["NotificationsTopic"]),
         {function.code.name: load_handler(function) for function in deployment.functions},
         {variable["name"]: variable["value"] for variable in definition["containerProperties"]["environment"]},
-        ImageTable(deployment.outputs["ImagesTable"]),
+        ImageTable(ItemTable(deployment.outputs["ImagesTable"])),
         Storage(deployment.outputs["ResultsBucket"]),
     )
 

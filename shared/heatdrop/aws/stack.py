@@ -1,4 +1,4 @@
-"""What a deployed stack says of itself: the only place that asks CloudFormation for it."""
+"""The outputs of a deployed stack. Nothing else calls CloudFormation."""
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError

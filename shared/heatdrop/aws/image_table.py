@@ -49,13 +49,31 @@ class ImageTable:
         return record if self._items.add(item) else record_in(self._items, image_id)
 
     def mark_classified(
-        self, image_id: str, predictions: tuple[Prediction, ...], model: ModelName, timings_ms: dict[str, float]
+        self,
+        image_id: str,
+        predictions: tuple[Prediction, ...],
+        model: ModelName,
+        timings_ms: dict[str, float],
+        *,
+        bundle_uri: str,
+        job_definition: str,
     ) -> Record:
-        """RECEIVED -> CLASSIFIED; a record in any other state stays as it is."""
+        """RECEIVED -> CLASSIFIED; a record in any other state stays as it is.
+
+        Args:
+            image_id: of the image.
+            predictions: of every class, best first.
+            model: that made them.
+            timings_ms: milliseconds of each step.
+            bundle_uri: where that model's bundle lies.
+            job_definition: ARN of the job definition that was deployed with it.
+        """
         best = predictions[0]
         values = {
             "predictions": predictions,
             "model": model,
+            "bundle_uri": bundle_uri,
+            "job_definition": job_definition,
             "timings_ms": timings_ms,
             "label": best.label,
             "score": best.score,
@@ -120,7 +138,8 @@ class ImageTable:
                 "updated_at": iso(now()),
             },
             remove=[
-                *("reason", "predictions", "model", "job_id", "manifest_id", "announced", "timings_ms", "times_stuck"),
+                *("reason", "predictions", "model", "bundle_uri", "job_definition", "job_id", "manifest_id"),
+                *("announced", "timings_ms", "times_stuck"),
                 *("label", "score", "label_shard"),
             ],
         )

@@ -23,12 +23,25 @@ class JobQueue:
         self._queue, self._definition = queue, definition
         self._batch: BatchClient = boto3.client("batch")
 
-    def submit(self, manifest_id: str, manifest_key: str) -> str:
-        """Submit a job named after its manifest; returns the job's id."""
+    def submit(self, manifest_id: str, manifest_key: str, definition: str | None = None) -> str:
+        """Submit a job named after its manifest; returns the job's id.
+
+        ``definition`` is the job definition that was deployed with the model of the manifest. Where that is None, or no
+        longer active, the job is submitted with today's: it can load every bundle that lies in S3.
+        """
+        try:
+            return self._submit(manifest_id, manifest_key, definition or self._definition)
+        except ClientError as error:
+            inactive = error.response["Error"]["Code"] == "ClientException"
+            if not (inactive and definition and definition != self._definition):
+                raise
+            return self._submit(manifest_id, manifest_key, self._definition)
+
+    def _submit(self, manifest_id: str, manifest_key: str, definition: str) -> str:
         answer = self._batch.submit_job(
             jobName=f"heatdrop-{manifest_id}",
             jobQueue=self._queue,
-            jobDefinition=self._definition,
+            jobDefinition=definition,
             parameters={"manifest": manifest_key},
         )
         return answer["jobId"]

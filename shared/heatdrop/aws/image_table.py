@@ -5,7 +5,7 @@ A state moves one way only, so a step that runs twice changes nothing the second
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 
@@ -148,8 +148,8 @@ class ImageTable:
     def failed(self) -> Iterator[Record]:
         """Every FAILED image, as it is now."""
         for shard in map(str, range(SHARDS)):
-            for image_id in self._items.keys(BY_STATE, Key("state_shard").eq(partition(shard, State.FAILED))):
-                record = self.get(image_id)
+            for item in self._items.query(BY_STATE, Key("state_shard").eq(partition(shard, State.FAILED))):
+                record = self.get(item["image_id"])
                 if record and record.state is State.FAILED:
                     yield record
 
@@ -158,6 +158,14 @@ class ImageTable:
         moved = {"state": to, "state_shard": partition(shard_of(image_id), to), "updated_at": iso(now())}
         item = self._items.update_if(image_id, condition, put=values | moved)
         return record_of(item) if item else record_in(self._items, image_id)
+
+
+class OpenImage(NamedTuple):
+    """What the index of open images holds of one of them."""
+
+    image_id: str
+    job_id: str | None
+    """Of its own job; None also where the index was made before it held the ids of jobs."""
 
 
 class OpenImages:
@@ -169,11 +177,12 @@ class OpenImages:
     def __init__(self, items: ItemTable) -> None:
         self._items = items
 
-    def unchanged_since(self, moment: datetime) -> Iterator[str]:
-        """The ids of the open images without progress since ``moment``."""
+    def unchanged_since(self, moment: datetime) -> Iterator[OpenImage]:
+        """The open images whose records have not changed since ``moment``."""
         for shard in map(str, range(SHARDS)):
             keys = Key("open_shard").eq(shard) & Key("updated_at").lt(iso(moment))
-            yield from self._items.keys(OPEN_INDEX, keys)
+            for item in self._items.query(OPEN_INDEX, keys):
+                yield OpenImage(item["image_id"], item.get("job_id"))
 
     def mark_active(self, record: Record) -> None:
         """Count this moment as progress: the job of the image runs, or waits for its turn."""

@@ -138,7 +138,8 @@ def test_records_and_manifests_of_before_the_field_keep_working(cloud: Cloud, ch
 def earlier_definition(cloud: Cloud) -> str:
     """The revision of the job definition before the update, which CloudFormation leaves active."""
     batch = boto3.client("batch")
-    (current,) = batch.describe_job_definitions(status="ACTIVE")["jobDefinitions"]
+    deployed = cloud.deployment.physical_ids["HeatmapJobDefinition"]
+    (current,) = batch.describe_job_definitions(jobDefinitions=[deployed])["jobDefinitions"]
     kept = ("type", "parameters", "containerProperties", "retryStrategy", "timeout")
     return batch.register_job_definition(
         jobDefinitionName="earlier", **{name: current[name] for name in kept if name in current}
@@ -152,7 +153,7 @@ def test_explanation_on_request_is_made_by_the_job_definition_of_its_model_while
     drop = cloud.put(chest)
     handler = cloud.handler("inference", BUNDLE_URI=PLACE, JOB_DEFINITION=earlier_definition)
     handler(cloud.drop_event(drop), Context())
-    current = cloud.handler("inference").__globals__["ingest"]._job_definition
+    current = cloud.deployment.physical_ids["HeatmapJobDefinition"]
     if not active:
         boto3.client("batch").deregister_job_definition(jobDefinition=earlier_definition)
     status, _ = ask(cloud, "POST", f"/images/{image_id(drop)}/explanations", {"samples": 1})

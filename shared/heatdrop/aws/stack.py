@@ -3,11 +3,12 @@
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from heatdrop.aws.table_schema import DEFAULT_SHARDS
 from heatdrop.errors import CloudUnreachable, InvalidRequest
 
 
 def outputs_of(stack: str) -> dict[str, str]:
-    """The outputs of a deployed stack, by name.
+    """The outputs of a deployed stack, by name, and its parameter ``Shards`` among them.
 
     Raises:
         InvalidRequest: there is no such stack, or it is not Heatdrop's.
@@ -26,4 +27,5 @@ def outputs_of(stack: str) -> dict[str, str]:
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
     if "ImagesTable" not in outputs:
         raise InvalidRequest(f"the stack {stack} is not one of Heatdrop's")
-    return outputs
+    parameters = {one["ParameterKey"]: one.get("ParameterValue", "") for one in described.get("Parameters", [])}
+    return outputs | {"Shards": parameters.get("Shards", str(DEFAULT_SHARDS))}

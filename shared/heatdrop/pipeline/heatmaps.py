@@ -19,7 +19,7 @@ from heatdrop.aws.notifications import Announcer
 from heatdrop.aws.record import Record
 from heatdrop.aws.settings import Destinations
 from heatdrop.aws.storage import Manifest, ManifestEntry, Storage
-from heatdrop.errors import HeatdropError, InvalidBundle
+from heatdrop.errors import HeatdropError, InvalidBundle, RecordGone
 from heatdrop.explaining.explainer import Explainer, Explanation
 from heatdrop.images import Limits
 from heatdrop.images.guarded import GuardedDecoder
@@ -62,7 +62,7 @@ class HeatmapJob:
     def __init__(self, settings: HeatmapSettings) -> None:
         self._settings = settings
         self._limits = Limits(settings.max_bytes, settings.max_pixels)
-        items = ItemTable(settings.images_table)
+        items = ItemTable(settings.images_table, settings.layout)
         self._images, self._explanations = ImageTable(items), ExplanationTable(items)
         self._storage = Storage(settings.results_bucket)
         self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
@@ -100,10 +100,17 @@ class HeatmapJob:
                 break
             record = self._images.get(entry.image_id)
             if record is None:
-                raise LookupError(f"image {entry.image_id} has no record; was the table emptied?")
+                logger.warning("erased before it was explained", image_id=entry.image_id)
+                report.skipped += 1
+                continue
             requested = record.explanations.get(manifest.manifest_id)
             if _is_pending(record, manifest):
-                record = handle(entry, record)
+                try:
+                    record = handle(entry, record)
+                except RecordGone:
+                    logger.warning("erased while it was being explained", image_id=entry.image_id)
+                    report.skipped += 1
+                    continue
                 state = record.explanations[manifest.manifest_id].state if requested else record.state
                 report.explained += state is State.EXPLAINED
                 report.failed += state is State.FAILED

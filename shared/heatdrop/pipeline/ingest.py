@@ -59,7 +59,7 @@ class Ingest:
         self._decoder.start()
         self._bundle_uri, self._job_definition = settings.bundle_uri, settings.job_definition
         self._classifier = Classifier(open_bundle_at(settings.bundle_uri, LITERT_MODEL))
-        items = ItemTable(settings.images_table)
+        items = ItemTable(settings.images_table, settings.layout)
         self._images, self._models = ImageTable(items), ModelTable(items)
         self._storage = Storage(settings.results_bucket)
         self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)

@@ -5,6 +5,7 @@ A state moves one way only, so a step that runs twice changes nothing the second
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
@@ -187,6 +188,14 @@ class OpenImages:
             keys = Key("open_shard").eq(shard) & Key("updated_at").lt(iso(moment))
             for item in self._items.query(OPEN_INDEX, keys):
                 yield OpenImage(item["image_id"], item.get("job_id"))
+
+    def oldest_classified(self) -> datetime | None:
+        """When the image was dropped that has waited longest for its heatmaps; None where none waits."""
+        listed = []
+        for shard in self._items.layout.all_shards:
+            keys = Key("state_shard").eq(partition(shard, State.CLASSIFIED))
+            listed += [str(item["listed_at"]) for item in islice(self._items.query(BY_STATE, keys, Limit=1), 1)]
+        return datetime.fromisoformat(min(listed).partition("#")[0]) if listed else None
 
     def mark_active(self, record: Record) -> None:
         """Count this moment as progress: the job of the image runs, or waits for its turn."""

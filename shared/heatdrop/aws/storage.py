@@ -22,6 +22,8 @@ class ManifestEntry(FrozenModel):
     image_id: str
     drop: Drop
     predictions: tuple[Prediction, ...]
+    trace_header: str | None = None
+    """The header by which X-Ray follows the drop; None where there was none."""
 
 
 class Manifest(FrozenModel):

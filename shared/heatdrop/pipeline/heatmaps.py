@@ -1,5 +1,6 @@
 """The heatmap job: explains every image of a manifest."""
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -7,7 +8,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
 
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import Field
 
 from heatdrop.aws.bundles import in_s3, model_at, open_bundle_at
@@ -26,10 +28,12 @@ from heatdrop.images.guarded import GuardedDecoder
 from heatdrop.model.bundle import KERAS_MODEL, Bundle
 from heatdrop.model.gpu import find_gpus
 from heatdrop.pipeline.announcing import announce_once
+from heatdrop.pipeline.correlation import correlated
 from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import HeatmapFiles, State
 
 logger = Logger(child=True)
+metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Heatdrop"))
 
 
 class HeatmapSettings(Destinations):
@@ -49,6 +53,15 @@ class JobReport:
     failed: int = 0
     skipped: int = 0
     interrupted: bool = False
+
+    def count(self, state: State) -> None:
+        """Count an image that this job has brought to a state."""
+        if state is State.EXPLAINED:
+            self.explained += 1
+            metrics.add_metric("ImagesExplained", MetricUnit.Count, 1)
+        elif state is State.FAILED:
+            self.failed += 1
+            metrics.add_metric("ImagesFailed", MetricUnit.Count, 1)
 
     @property
     def exit_code(self) -> int:
@@ -82,6 +95,15 @@ class HeatmapJob:
         """
         signal.signal(signal.SIGTERM, self._stop)
         manifest = self._storage.get_manifest(manifest_key)
+        metrics.add_metric("BatchSize", MetricUnit.Count, len(manifest.images))
+        try:
+            with correlated(logger, manifest.manifest_id):
+                return self._run(manifest)
+        finally:
+            # To stdout, in a form from which CloudWatch Logs makes metrics (EMF).
+            metrics.flush_metrics()
+
+    def _run(self, manifest: Manifest) -> JobReport:
         with GuardedDecoder() as decoder:
             try:
                 explainer = self._load(manifest, decoder)
@@ -106,14 +128,13 @@ class HeatmapJob:
             requested = record.explanations.get(manifest.manifest_id)
             if _is_pending(record, manifest):
                 try:
-                    record = handle(entry, record)
+                    with correlated(logger, entry.image_id, entry.trace_header):
+                        record = handle(entry, record)
                 except RecordGone:
                     logger.warning("erased while it was being explained", image_id=entry.image_id)
                     report.skipped += 1
                     continue
-                state = record.explanations[manifest.manifest_id].state if requested else record.state
-                report.explained += state is State.EXPLAINED
-                report.failed += state is State.FAILED
+                report.count(record.explanations[manifest.manifest_id].state if requested else record.state)
             else:
                 report.skipped += 1
             if record.state.final and not requested:
@@ -187,6 +208,7 @@ class HeatmapJob:
         for heatmap in explanation.heatmaps:
             heatmaps.append(HeatmapFiles.of(heatmap.label, [put(artefact) for artefact in heatmap.files]))
         timings = explanation.timings_ms | {"store": milliseconds(started, time.perf_counter())}
+        metrics.add_metric("SecondsPerImage", MetricUnit.Seconds, sum(timings.values()) / 1000)
         logger.info("explained", image_id=record.image_id, timings_ms=timings)
         if requested:
             return self._explanations.mark_explained(

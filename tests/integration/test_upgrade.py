@@ -154,9 +154,16 @@ def test_explanation_on_request_is_made_by_the_job_definition_of_its_model_while
     handler = cloud.handler("inference", BUNDLE_URI=PLACE, JOB_DEFINITION=earlier_definition)
     handler(cloud.drop_event(drop), Context())
     current = cloud.deployment.physical_ids["HeatmapJobDefinition"]
-    if not active:
-        boto3.client("batch").deregister_job_definition(jobDefinition=earlier_definition)
-    status, _ = ask(cloud, "POST", f"/images/{image_id(drop)}/explanations", {"samples": 1})
+    call = BaseClient._make_api_call
+
+    def refuse(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        """As Batch does, unlike moto."""
+        if parameters.get("jobDefinition") == earlier_definition and not active:
+            raise ClientError({"Error": {"Code": "ClientException", "Message": "not ACTIVE"}}, operation)
+        return call(self, operation, parameters)
+
+    with mock.patch.object(BaseClient, "_make_api_call", refuse):
+        status, _ = ask(cloud, "POST", f"/images/{image_id(drop)}/explanations", {"samples": 1})
     assert status == 202
     job = cloud.jobs[-1]
     assert job.job_definition.arn == (earlier_definition if active else current)

@@ -33,15 +33,6 @@ def pushed(cloud: Cloud, small_bundle: Bundle) -> None:
     push_bundle(small_bundle, PLACE)
 
 
-@pytest.fixture
-def newer_bundle(bundle_copy: Path) -> Path:
-    """The bundle that is deployed now: the same with another version."""
-    description = json.loads((bundle_copy / "bundle.json").read_text())
-    description["model"]["version"] = "0123456789ab"
-    (bundle_copy / "bundle.json").write_text(json.dumps(description))
-    return bundle_copy
-
-
 @pytest.fixture(autouse=True)
 def temporary_files(tmp_path: Path) -> Iterator[None]:
     with mock.patch("tempfile.tempdir", str(tmp_path)):

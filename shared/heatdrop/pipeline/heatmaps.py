@@ -97,8 +97,7 @@ class HeatmapJob:
         manifest = self._storage.get_manifest(manifest_key)
         metrics.add_metric("BatchSize", MetricUnit.Count, len(manifest.images))
         try:
-            with correlated(logger, manifest.manifest_id):
-                return self._run(manifest)
+            return self._run(manifest)
         finally:
             # To stdout, in a form from which CloudWatch Logs makes metrics (EMF).
             metrics.flush_metrics()
@@ -106,7 +105,8 @@ class HeatmapJob:
     def _run(self, manifest: Manifest) -> JobReport:
         with GuardedDecoder() as decoder:
             try:
-                explainer = self._load(manifest, decoder)
+                with correlated(logger, manifest.manifest_id):
+                    explainer = self._load(manifest, decoder)
             except HeatdropError as error:
                 reason = f"the heatmap job failed: {error}"
                 self._each(manifest, lambda entry, record: self._fail(record, manifest, reason))

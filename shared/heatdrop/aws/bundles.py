@@ -17,10 +17,11 @@ _SCHEME = "s3://"
 _FOR_GOOD = {"404", "403", "NoSuchKey", "NoSuchBucket", "AccessDenied"}
 
 
-def open_bundle_at(uri: str, model_file: str) -> Bundle:
+def open_bundle_at(uri: str, model_file: str, folder: Path | None = None) -> Bundle:
     """Open the bundle at ``uri``, a folder or ``s3://bucket/prefix``; of its models only ``model_file`` is fetched.
 
-    What is fetched is checked like what is local: every file against its digest, when it is read.
+    It is fetched into ``folder``, a temporary one by default. What is fetched is checked like what is local: every
+    file against its digest, when it is read.
 
     Raises:
         InvalidBundle: there is no bundle, or it was changed after packing.
@@ -28,7 +29,7 @@ def open_bundle_at(uri: str, model_file: str) -> Bundle:
     """
     if not uri.startswith(_SCHEME):
         return open_bundle(Path(uri))
-    folder = Path(tempfile.mkdtemp(prefix="bundle-"))
+    folder = folder or Path(tempfile.mkdtemp(prefix="bundle-"))
     bucket, prefix = _bucket_and_prefix(uri)
     s3: S3Client = boto3.client("s3")
     for name in (LABELS, model_file, DESCRIPTION):

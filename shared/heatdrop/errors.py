@@ -133,3 +133,7 @@ class UnknownEvent(HeatdropError):
 
 class NotAnnounced(HeatdropError):
     """A bus did not take the news, which is told again with the retry."""
+
+
+class NotAccepted(HeatdropError):
+    """A step of the acceptance test found something else than it should."""

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from heatdrop.cli import console
+from heatdrop.cli.bench_acceptance import acceptance
 from heatdrop.cli.bench_cold_start import cold_start
 from heatdrop.cli.bench_pipeline import pipeline
 from heatdrop.errors import InvalidRequest
@@ -17,6 +18,7 @@ from heatdrop.quiet import native_output_hidden
 
 app = typer.Typer(no_args_is_help=True, help="Measure Heatdrop beside other libraries.")
 
+app.command("acceptance")(acceptance)
 app.command("cold-start")(cold_start)
 app.command("pipeline")(pipeline)
 

@@ -7,7 +7,7 @@ ATHERIS_VERSION := 3.0.0
 BUNDLE := build/bundles/chest-xray/bundle.json
 OUT ?= out
 
-.PHONY: setup run test test-browser test-containers test-faults test-fuzz lint unit documents lock clean
+.PHONY: acceptance setup run test test-browser test-containers test-faults test-fuzz lint unit documents lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -45,6 +45,12 @@ run: setup
 	@$(BIN)/heatdrop run --demo --out $(OUT)
 
 test: setup lint unit
+
+# Against a deployed stack, with your own AWS credentials: what it drops is erased at the end. STACK=local: heatdrop serve.
+STACK ?=
+acceptance: setup
+	@test -n "$(STACK)" || { echo "Say which: make acceptance STACK=heatdrop" >&2; exit 2; }
+	$(BIN)/heatdrop bench acceptance $(if $(filter local,$(STACK)),--local,--stack $(STACK)) $(ARGUMENTS)
 
 lint: $(VENV)/ready $(TOOLS)/checkov/ready $(TOOLS)/sam/ready
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 import os
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import boto3
 from botocore.config import Config
@@ -70,5 +70,7 @@ def _signing_client() -> "S3Client":
     are read with version 4 signatures only. An endpoint of one's own (the local cloud) may not know hosts of buckets.
     """
     own_endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    s3 = {"addressing_style": "path" if own_endpoint else "virtual", "us_east_1_regional_endpoint": "regional"}
-    return boto3.client("s3", config=Config(signature_version="s3v4", s3=s3))  # type: ignore[arg-type]
+    style: Literal["path", "virtual"] = "path" if own_endpoint else "virtual"
+    s3 = Config(s3={"addressing_style": style, "us_east_1_regional_endpoint": "regional"})
+    client: S3Client = boto3.client("s3", config=Config(signature_version="s3v4").merge(s3))
+    return client

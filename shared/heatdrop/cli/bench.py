@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from heatdrop.cli import console
+from heatdrop.cli.bench_acceptance import acceptance
 from heatdrop.cli.bench_cold_start import cold_start
 from heatdrop.cli.bench_pipeline import pipeline
 from heatdrop.cli.options import bounds
@@ -19,6 +20,7 @@ from heatdrop.vocabulary import Samples
 
 app = typer.Typer(no_args_is_help=True, help="Measure Heatdrop beside other libraries.")
 
+app.command("acceptance")(acceptance)
 app.command("cold-start")(cold_start)
 app.command("pipeline")(pipeline)
 

@@ -17,6 +17,9 @@ from heatdrop.errors import DeploymentFailed
 from heatdrop.local import verification
 from heatdrop.local.transform import read_template, to_cloudformation
 
+STACK = "heatdrop"
+"""What the stack of a local cloud is called, unless a test calls it otherwise."""
+
 
 @dataclass(frozen=True)
 class DeployedFunction:
@@ -53,7 +56,7 @@ class Deployment:
     """Batch job definition ARN to the folder that its command runs in."""
 
 
-def deploy(template: Path, parameters: Mapping[str, str], stack_name: str = "heatdrop") -> Deployment:
+def deploy(template: Path, parameters: Mapping[str, str], stack_name: str = STACK) -> Deployment:
     """Deploy ``template`` and verify that every resource exists.
 
     Raises:

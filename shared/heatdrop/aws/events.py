@@ -13,7 +13,7 @@ def drops_in(body: str, bucket: str) -> list[Drop]:
     """The drops that an S3 event notification in an SQS message tells of; none for ``s3:TestEvent``.
 
     Keys arrive form-encoded and are decoded here, once. Events of other buckets are ignored: the queue is ours, but
-    what a message says is not proof.
+    what a message says is not proof. So are the empty objects ``folder/`` that consoles and tools make as folders.
 
     Raises:
         UnknownEvent: the body is not an S3 event notification.
@@ -22,11 +22,12 @@ def drops_in(body: str, bucket: str) -> list[Drop]:
         event = json.loads(body)
         if event.get("Event") == "s3:TestEvent":
             return []
-        return [
+        drops = [
             _drop(entry["s3"])
             for entry in event["Records"]
             if entry["eventName"].startswith("ObjectCreated:") and entry["s3"]["bucket"]["name"] == bucket
         ]
+        return [drop for drop in drops if not (drop.key.endswith("/") and drop.size == 0)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         # What it holds may be a patient's name, so it is not quoted.
         raise UnknownEvent(f"not an S3 event notification ({len(body)} characters)") from error

@@ -1,6 +1,5 @@
 """``heatdrop bundle certify``: can the maps of this model be trusted?"""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from heatdrop.cli import console
+from heatdrop.cli.options import Json
 from heatdrop.model.certificate import Certificate
 from heatdrop.quiet import native_output_hidden
 from heatdrop.vocabulary import ExplanationSettings, LabelRule
@@ -23,7 +23,7 @@ def certify(
     samples: Annotated[int, typer.Option(min=1, max=1000, help="Noisy copies an image is averaged over.")] = 20,
     labels: Annotated[LabelRule, typer.Option(help="kermany: PNEUMONIA is split by file name.")] = "folder",
     keep_source: Annotated[Path | None, typer.Option(help="Also write it on the card of this source folder.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure whether a model's maps can be trusted, and write the answer into its bundle. Exit code 1: they cannot.
 
@@ -52,7 +52,7 @@ def certify(
     if keep_source:
         keep_certificate(certificate, keep_source)
     if as_json:
-        sys.stdout.write(certificate.model_dump_json() + "\n")
+        console.print_json(certificate)
     else:
         show(certificate)
     raise typer.Exit(int(not certificate.passed))

@@ -1,6 +1,5 @@
 """Send files the whole way and wait until each is final, as anyone would who uses the cloud: subscribe, put, read."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -9,7 +8,7 @@ import boto3
 
 from heatdrop.aws.image_table import ImageTable
 from heatdrop.aws.item_table import ItemTable
-from heatdrop.aws.storage import Storage, put_drop
+from heatdrop.aws.storage import Storage, fitting_key, put_drop
 from heatdrop.aws.subscription import Subscription
 from heatdrop.errors import FunctionFailed, NoProgress
 from heatdrop.explaining.inputs import path_text
@@ -24,7 +23,6 @@ STAGES = ("dropped", "classified", "explained")
 Progress = Callable[[str, int], None]
 """Called with a stage and how many images are through it."""
 
-_KEY_BYTES = 1024
 _DEMO = ("RG1_UNCR.dcm", "RG1_J2KR.dcm", "RG1_J2KI.dcm", "RG3_J2KI.dcm")
 
 
@@ -91,12 +89,8 @@ def _unreadable(file: Path, error: OSError) -> Result:
 
 
 def _key(file: Path) -> str:
-    """The file's whole path, shortened from the left, behind a digest, where S3 would not take it."""
-    path = path_text(file.absolute()).lstrip("/")
-    if len(path.encode()) <= _KEY_BYTES:
-        return path
-    digest = hashlib.sha256(path.encode()).hexdigest()
-    return f"{digest}/{path.encode()[-(_KEY_BYTES - 80) :].decode(errors='ignore')}"
+    """The whole path, so that no two files share a key."""
+    return fitting_key(path_text(file.absolute()).lstrip("/"))
 
 
 def _follow(subscription: Subscription, cloud: LocalCloud, waiting: set[str], progress: Progress) -> str | None:

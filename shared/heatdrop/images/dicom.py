@@ -30,19 +30,10 @@ from heatdrop.images.dicom_elements import integer, value
 from heatdrop.images.dicom_pixels import PIXELS, check_size, read_layout, stored_values
 from heatdrop.images.formats import cut_short
 
-
-def _silence(library: str) -> None:
-    """Keep what a library logs from everybody: it quotes what a file holds, and that may be patient data.
-
-    To disable its logger would not be enough, since what the loggers below it say would pass it by.
-    """
-    logger = logging.getLogger(library)
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
-
-
+# What these libraries log quotes what a file holds, and that may be patient data. The level holds for all loggers below
+# as well, which a disabled logger would let pass.
 for _library in ("pydicom", "pylibjpeg", "libjpeg", "openjpeg"):
-    _silence(_library)
+    logging.getLogger(_library).setLevel(logging.CRITICAL + 1)
 
 _READ = [
     Tag(keyword)

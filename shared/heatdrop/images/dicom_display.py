@@ -18,7 +18,7 @@ from pydicom.pixels.processing import apply_windowing, convert_color_space
 from heatdrop.errors import UnsupportedImage
 from heatdrop.images.dicom_elements import integer, items, number, numbers, text
 from heatdrop.images.dicom_pixels import Layout
-from heatdrop.images.dicom_tables import LookupTable, bits_in_use, read_table
+from heatdrop.images.dicom_tables import LookupTable, palette_bits, read_table
 
 _PALETTE = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
 _PER_FRAME, _SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
@@ -53,9 +53,9 @@ def to_rgb8(values: NDArray[Any], photometric: str, dataset: FileDataset, layout
             colour = np.asarray(convert_color_space(colour, "YBR_FULL", "RGB"), np.uint8)
         return np.ascontiguousarray(colour)
     if photometric == "PALETTE COLOR":
-        red, green, blue = _palette(dataset, layout)
-        bits = bits_in_use(red.bits, max(int(table.entries.max()) for table in (red, green, blue)))
-        return np.stack([_scaled(table(values), bits) for table in (red, green, blue)], axis=-1)
+        tables = _palette(dataset, layout)
+        bits = palette_bits(max(table.bits for table in tables), max(int(table.entries.max()) for table in tables))
+        return np.stack([_scaled(table(values), bits) for table in tables], axis=-1)
     return np.asarray(cv2.cvtColor(_grey8(values, photometric, dataset, layout), cv2.COLOR_GRAY2RGB), np.uint8)
 
 

@@ -43,11 +43,12 @@ _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ
 _KNOWN_BUT_NOT_READ = ("HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB")
 
 _JPEG_2000_START = b"\xff\x4f\xff\x51"
+_JPEG_2000_CODING_STYLE, _JPEG_2000_TILE = b"\xff\x52", b"\xff\x90"
 _JPEG_2000_BOXES = b"\0\0\0\x0cjP"
 _JPEG_MARKER = re.compile(rb"\xff+([\xc0-\xcf\xd9-\xfe])")
-_SEQUENTIAL, _LOSSLESS = (0xC0, 0xC1), 0xC3
+_SEQUENTIAL, _PROGRESSIVE, _LOSSLESS = (0xC0, 0xC1), 0xC2, 0xC3
 _FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
-_SCAN, _END = 0xDA, 0xD9
+_SCAN, _END, _ADOBE = 0xDA, 0xD9, 0xEE
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,9 @@ class Codestream:
     height: int
     bits: int
     samples: int
+    signed: bool
+    colour: str
+    """What three samples mean; empty where the stream does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,11 @@ def read_layout(dataset: FileDataset) -> Layout:
     samples, photometric = _colours(dataset, syntax, codestream)
     allocated = PIXELS[keyword] or _allocated(dataset, codestream)
     stored, high = _bits(dataset, allocated, syntax, codestream)
+    signed = integer(dataset, "PixelRepresentation")
+    if signed not in (0, 1):
+        signed = int(codestream is not None and codestream.signed)
+        # pydicom cannot read the elements that have the sign of the pixels, unless this is there.
+        dataset.PixelRepresentation = signed
     # PS3.5 8.2: compressed data say themselves how the colours lie in them.
     planar = 0 if syntax.is_encapsulated else integer(dataset, "PlanarConfiguration") or 0
     if planar not in (0, 1):
@@ -134,7 +143,7 @@ def read_layout(dataset: FileDataset) -> Layout:
         bits_allocated=allocated,
         bits_stored=stored,
         high_bit=high,
-        signed=samples == 1 and keyword == "PixelData" and integer(dataset, "PixelRepresentation") == 1,
+        signed=samples == 1 and keyword == "PixelData" and signed == 1,
         planar=planar,
     )
 
@@ -206,22 +215,19 @@ def _colours(dataset: FileDataset, syntax: UID, codestream: Codestream | None) -
     if photometric and photometric not in known:
         # Only the standard's own words are repeated: what else stands there could be anything.
         name = f" ({photometric})" if photometric in (*_KNOWN_BUT_NOT_READ, *_JPEG_2000_COLOUR) else ""
-        raise UnsupportedImage(
-            f"The DICOM means its colours in a way that is not read{name}; export it as grey or RGB."
-        )
+        raise UnsupportedImage(f"The DICOM has colours of a kind that is not read{name}; export it as grey or RGB.")
     samples = codestream.samples if codestream else said or (1 if photometric in ("", *_GREY) else 3)
     if samples not in (1, 3):
         raise UnsupportedImage("The DICOM is neither grey nor RGB; export it as one of them.")
-    if not photometric:
-        if samples == 3 and syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
-            photometric = "YBR_FULL_422"
-        else:
-            photometric = "RGB" if samples == 3 else "MONOCHROME2"
+    if samples == 1:
+        photometric = photometric or "MONOCHROME2"
+    elif codestream and codestream.colour:
+        photometric = codestream.colour
+    elif not photometric:
+        photometric = "YBR_FULL_422" if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit) else "RGB"
     if (samples == 1) != (photometric in _GREY):
-        message = (
-            f"The DICOM contradicts itself about its colours ({photometric}, {samples} in a pixel); export it again."
-        )
-        raise UnsupportedImage(message)
+        said_so = f"{photometric} with {samples} samples a pixel"
+        raise UnsupportedImage(f"The DICOM contradicts itself about its colours ({said_so}); export it again.")
     return samples, photometric
 
 
@@ -258,14 +264,35 @@ def _codestreams(frame: bytes) -> Iterator[Codestream]:
         header = read_header(frame, "JPEG")
         if header.damage:
             raise DamagedImage(header.damage)
-        samples = next(frame[at + 7] for code, at in _segments(frame) if code in _FRAMES)
-        yield Codestream(header.width, header.height, header.bits, samples)
+        segments = list(_segments(frame))
+        process, samples = next((code, frame[at + 7]) for code, at in segments if code in _FRAMES)
+        colour = _adobe_colour(frame, segments) if process in (*_SEQUENTIAL, _PROGRESSIVE) else ""
+        yield Codestream(header.width, header.height, header.bits, samples, signed=False, colour=colour)
     elif frame.startswith((_JPEG_2000_START, _JPEG_2000_BOXES)):
         boxed = frame.startswith(_JPEG_2000_BOXES)
         for start in [m.start() for m in re.finditer(_JPEG_2000_START, frame)] if boxed else [0]:
             right, bottom, left, top = struct.unpack_from(">IIII", frame, start + 8)
             samples, depth = struct.unpack_from(">HB", frame, start + 40)
-            yield Codestream(right - left, bottom - top, (depth & 0x7F) + 1, samples)
+            signed, bits, colour = bool(depth >> 7), (depth & 0x7F) + 1, _jpeg_2000_colour(frame, start)
+            yield Codestream(right - left, bottom - top, bits, samples, signed=signed, colour=colour)
+
+
+def _adobe_colour(jpeg: bytes, segments: list[tuple[int, int]]) -> str:
+    """What an Adobe marker says of the colours: its last byte is 0 where they were not changed to YCbCr."""
+    for code, at in segments:
+        if code == _ADOBE and jpeg.startswith(b"Adobe", at + 2):
+            return {0: "RGB", 1: "YBR_FULL"}.get(jpeg[at + 13], "")
+    return ""
+
+
+def _jpeg_2000_colour(frame: bytes, start: int) -> str:
+    """RGB where the coding style says that the decoder will make it of three components (ISO/IEC 15444-1 A.6.1)."""
+    at = start + 2
+    while (marker := frame[at : at + 2]) != _JPEG_2000_TILE and marker.startswith(b"\xff"):
+        if marker == _JPEG_2000_CODING_STYLE:
+            return "RGB" if frame[at + 8] else ""
+        at += 2 + int.from_bytes(frame[at + 2 : at + 4])
+    return ""
 
 
 def _segments(jpeg: bytes) -> Iterator[tuple[int, int]]:

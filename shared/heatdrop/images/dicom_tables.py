@@ -26,7 +26,7 @@ class LookupTable:
     """The number that the first entry stands for."""
     entries: NDArray[np.uint16]
     bits: int
-    """The bits of an entry, so that 2**bits - 1 is full brightness."""
+    """The bits of an entry: 2**bits - 1 is full brightness."""
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.uint16]:
         """Map values of any shape; a fraction counts as the nearest whole number, NaN as 0."""
@@ -71,18 +71,19 @@ def read_table(
         entries = _expanded(words(dataset, segmented, little_endian=little_endian), count, bits)
     else:
         return None
-    return LookupTable(first, entries, bits_in_use(bits, int(entries.max()))) if len(entries) else None
+    if not len(entries):
+        return None
+    # Where entries lie above the bits that they are said to have, it is the bits that are wrong.
+    return LookupTable(first, entries, max(bits, int(entries.max()).bit_length()) or 1)
 
 
-def bits_in_use(bits: int, greatest: int) -> int:
-    """How many bits the entries of a table have, where the descriptor says ``bits`` and the greatest is ``greatest``.
+def palette_bits(bits: int, greatest: int) -> int:
+    """The bits of the entries of a palette whose descriptor says ``bits`` and whose greatest entry is ``greatest``.
 
-    The descriptor counts unless it cannot be true: entries above its bits, or entries that all are below 1/16 of full
-    brightness (8 or 12 bits in a table of 16), which would be drawn black.
+    Many palettes hold 8 or 12 bits under a descriptor of 16. What stays below 1/16 of full brightness in all its
+    entries would be drawn black and is taken for one of them.
     """
-    if greatest >> bits or (greatest and greatest << 4 < 1 << bits):
-        return max(greatest.bit_length(), 8)
-    return bits
+    return max(greatest.bit_length(), 8) if 0 < greatest << 4 < 1 << bits else bits
 
 
 def _unpacked(stored: NDArray[np.uint16], count: int, bits: int) -> NDArray[np.uint16]:

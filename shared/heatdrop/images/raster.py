@@ -9,6 +9,7 @@ from heatdrop.images import bmp
 from heatdrop.images.formats import Format, Header
 from heatdrop.images.tones import grey_to_rgb, over_black
 from heatdrop.images.tones import stretch as stretch
+from heatdrop.quiet import native_output_hidden
 
 # A damaged file becomes a typed error; OpenCV's own complaint on the terminal adds nothing to it.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -114,7 +115,10 @@ def _lacks_only_its_end(data: bytes, at: int) -> bool:
     """
     data = data[:at].rstrip(b"\xff")
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    ended, *others = (_imdecode(data + more + _JPEG_END, "JPEG", flags) for more in (b"", b"\0" * 256, b"\xaa" * 256))
+    with native_output_hidden():
+        ended, *others = (
+            _imdecode(data + more + _JPEG_END, "JPEG", flags) for more in (b"", b"\0" * 256, b"\xaa" * 256)
+        )
     return all(np.array_equal(ended, other) for other in others)
 
 

@@ -1,7 +1,7 @@
 """The pixels of a TIFF whose header was read and judged.
 
-tifffile and imagecodecs take the samples out of the file; what they mean is read here. (OpenCV scrambles samples of over
-8 bits in separate planes, and shows compressions that it does not know as if there were none.)
+tifffile and imagecodecs take the samples out of the file; what they mean is read here. (OpenCV scrambles deep samples
+in separate planes, and shows compressions that it does not know as if there were none.)
 """
 
 import io
@@ -45,6 +45,7 @@ _COMPRESSIONS = {
     *_JPEG_2000,
 }
 _JPEGS = {_OLD_JPEG, _JPEG}
+_COMPRESSIONS_OF_OPENCV = {_UNCOMPRESSED, _LZW, *_DEFLATE, _PACK_BITS}
 _UNSIGNED, _SIGNED, _FLOAT, _UNDEFINED = 1, 2, 3, 4
 _FORMATS = {_UNSIGNED, _SIGNED, _FLOAT, _UNDEFINED}
 """Sample formats that are read, the undefined one as unsigned (TIFF 6.0, page 80)."""
@@ -115,8 +116,12 @@ def _refuse_what_is_not_read(page: tiff.Directory) -> None:
         what = f"with {samples} channels of this kind"
     elif photometric == _PALETTE and bits > 16:
         what = f"with a palette and {bits} bits"
-    elif photometric == _YCBCR and bits != 8:
-        what = f"in YCbCr of {bits} bits"
+    elif photometric == _YCBCR and (bits != 8 or extra):
+        what = f"in YCbCr of {samples} channels and {bits} bits"
+    elif photometric == _YCBCR and compression not in _JPEGS | _COMPRESSIONS_OF_OPENCV:
+        what = f"in YCbCr compressed by method {compression}"
+    elif photometric == _YCBCR and compression in _JPEGS and page.first(tiff.PLANES, 1) != 1:
+        what = "in YCbCr compressed as JPEGs of one channel"
     else:
         return
     raise UnsupportedImage(f"TIFF files {what} are not read; save it as PNG.")

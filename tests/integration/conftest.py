@@ -9,6 +9,7 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.batch.models import Job
+from tests.iam.recording import recorded
 from tests.integration.cloud import Cloud, load_handler
 
 from heatdrop.aws.image_table import ImageTable
@@ -29,7 +30,7 @@ def jobs() -> list[Job]:
 @pytest.fixture(scope="session")
 def local_aws(jobs: list[Job]) -> Iterator[MotoCloud]:
     """The cloud that everything is deployed into."""
-    with MotoCloud(jobs.append) as aws:
+    with recorded(), MotoCloud(jobs.append) as aws:
         yield aws
 
 

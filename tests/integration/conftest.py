@@ -9,6 +9,7 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.batch.models import Job
+from tests.iam.recording import recorded
 from tests.integration.cloud import Cloud, load_handler
 
 from heatdrop.aws.image_table import ImageTable
@@ -33,7 +34,7 @@ def local_aws(jobs: list[Job]) -> Iterator[MotoCloud]:
 
     moto has one state in a process, so this cloud ends before the tests of another folder begin theirs.
     """
-    with MotoCloud(jobs.append) as aws:
+    with recorded(), MotoCloud(jobs.append) as aws:
         yield aws
 
 

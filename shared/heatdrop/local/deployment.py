@@ -23,11 +23,12 @@ STACK = "heatdrop"
 
 @dataclass(frozen=True)
 class DeployedFunction:
-    """A Lambda function as it was deployed; ``code`` is the folder that holds its handler."""
+    """A Lambda function as it was deployed; ``code`` is the folder that holds its handler, ``role`` its role's ARN."""
 
     name: str
     handler: str
     code: Path
+    role: str
     environment: dict[str, str]
     memory_mb: int
     timeout_s: int
@@ -119,6 +120,7 @@ def _functions(source: Mapping[str, Any], physical_ids: Mapping[str, str], root:
                 name=deployed["FunctionName"],
                 handler=handler,
                 code=code,
+                role=deployed["Role"],
                 environment=deployed["Environment"]["Variables"],
                 memory_mb=deployed["MemorySize"],
                 timeout_s=int(deployed["Timeout"]),

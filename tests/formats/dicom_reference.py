@@ -1,7 +1,7 @@
 """A second way from a DICOM file to what it shows, as plain as can be, to compare with.
 
-GDCM decodes where it is installed (with its own parser), else pydicom. What follows is written from PS3.3 with NumPy, in
-floating point for each pixel, and shares nothing with the decoder under test.
+GDCM decodes where it is installed (with its own parser), else pydicom. What follows is written from PS3.3 with NumPy,
+in floating point for each pixel, and shares nothing with the decoder under test.
 """
 
 import multiprocessing

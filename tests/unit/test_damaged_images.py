@@ -147,9 +147,9 @@ def test_flipped_bits_and_replaced_bytes_never_escape(kind: str) -> None:
     outcomes: Counter[str] = Counter()
     for seed in range(MUTATIONS):
         mutant = mutate(CORPUS[kind], seed)
-        began = time.perf_counter()
+        began = time.process_time()  # of this process alone, whatever else the machine does
         outcomes[outcome(mutant)] += 1
-        assert time.perf_counter() - began < 5
+        assert time.process_time() - began < 5
     assert outcomes["rejected"] > 0
     assert outcomes.keys() <= {"rejected", "picture"}
 
@@ -276,6 +276,7 @@ def dicom(width: int, height: int) -> bytes:
     return data.replace(size, struct.pack("<HHIHHHIH", 0x28, 0x10, 2, height, 0x28, 0x11, 2, width))
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("bomb", "size"),
     [
@@ -321,6 +322,7 @@ def test_tiff_of_enormous_tiles_is_refused() -> None:
         decode(tiff(100, 100, tag322=1 << 20, tag323=1 << 20, tag324=8, tag325=4))
 
 
+@pytest.mark.timed
 def test_tiff_that_repeats_a_tag_thousands_of_times_is_judged_quickly() -> None:
     values = bytes(4_000_000)
     entry = struct.pack("<HHII", 273, 4, len(values) // 4, 8)

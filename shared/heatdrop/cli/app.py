@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heatdrop.cli import bench, bundles, console, cost, drop, redrive, results, serve, view, watch
+from heatdrop.cli import bench, bundles, console, cost, deploy, drop, redrive, results, serve, view, watch
 from heatdrop.cli.options import BundleFolder, Json, Out, Paths, with_settings
 from heatdrop.errors import InvalidRequest
 from heatdrop.explaining.inputs import find_files
@@ -156,3 +156,4 @@ app.command()(watch.watch)
 app.command()(cost.cost)
 app.command("redrive")(redrive.redrive_images)
 app.command()(view.view)
+app.command()(deploy.deploy)

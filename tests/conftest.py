@@ -19,6 +19,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LABELS = ("BACTERIAL", "NORMAL", "VIRAL")
+pytest_plugins = ["tests.iam.plugin"]
 
 
 @pytest.fixture(scope="session")

@@ -241,7 +241,7 @@ def test_compressed_data_of_another_size_than_announced_are_refused_before_decod
 ) -> None:
     from heatdrop.images import dicom
 
-    monkeypatch.setattr(dicom, "pixel_array", lambda _: pytest.fail("was decoded"))
+    monkeypatch.setattr(dicom, "stored_values", lambda *_: pytest.fail("was decoded"))
     dataset = parsed(name)
     dataset.Rows -= 1
     with pytest.raises(DamagedImage, match="contradicts itself"):

@@ -7,7 +7,8 @@ import typer
 
 from heatdrop.cli import console
 from heatdrop.cli.options import Json
-from heatdrop.project import ROOT
+from heatdrop.errors import InvalidRequest
+from heatdrop.project import INSTALLED, ROOT
 
 
 def deploy(
@@ -22,6 +23,8 @@ def deploy(
 
     Example: heatdrop deploy --stack heatdrop --region eu-west-1 --parameter UseGpu=false
     """
+    if INSTALLED:
+        raise InvalidRequest("deploy from a checkout of the project: the containers are built from its files")
     if region:
         # boto3 reads the one, other tools the other.
         os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = region

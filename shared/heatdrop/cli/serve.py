@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from heatdrop.cli import bundles, console
+from heatdrop.cli import bundles, console, extras
 from heatdrop.cli.options import BundleFolder, Json, with_settings
 from heatdrop.errors import InvalidRequest
 from heatdrop.explaining.output_folder import OutputFolder
@@ -32,12 +32,13 @@ def serve(
 
     Example: heatdrop serve --port 8020 --dicom
     """
-    # Whoever tells it to stop means what Ctrl-C does.
+    # SIGTERM ends it in the same orderly way as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if find_running(out):
         raise InvalidRequest(f"a cloud of {out} is running already; stop it, or choose another --out")
+    extras.require("local", "tensorflow", "view")
     ready, folder = bundles.chosen(bundle), OutputFolder(out)
-    # moto takes seconds to import: what is wrong with a command is said before.
+    # Imported late: moto takes seconds, and a mistake in the command should be told at once.
     from heatdrop.local.serve import serving
     from heatdrop.loopback import listening, reserved
     from heatdrop.viewer.server import Viewer

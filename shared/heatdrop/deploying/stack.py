@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from heatdrop.aws.registry import ImageRepository
-from heatdrop.aws.stack import DeployedStack, find_stack
+from heatdrop.aws.stack import find_stack
 from heatdrop.deploying.heatmap_image import HeatmapImage
 from heatdrop.deploying.programs import run_program
 from heatdrop.errors import InvalidRequest
@@ -14,6 +15,29 @@ from heatdrop.local.transform import read_template
 
 PARAMETERS_FILE = Path("build/deploy/parameters.yaml")
 _TAG = "HeatmapsTag"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The parameters that a stack was deployed with, and its outputs; both by name."""
+
+    parameters: dict[str, str]
+    outputs: dict[str, str]
+
+    @classmethod
+    def find(cls, name: str) -> Self | None:
+        """The stack as it is now, or None where there is none.
+
+        Raises:
+            CloudUnreachable: AWS cannot be asked.
+        """
+        described = find_stack(name)
+        if described is None:
+            return None
+        return cls(
+            parameters={p["ParameterKey"]: p.get("ParameterValue", "") for p in described.get("Parameters", [])},
+            outputs={output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])},
+        )
 
 
 @dataclass(frozen=True)
@@ -41,7 +65,7 @@ def deploy_stack(
         parameter: str(described["Default"])
         for parameter, described in read_template(root / "template.yaml")["Parameters"].items()
     }
-    stack = find_stack(name)
+    stack = Stack.find(name)
     values = _wanted(defaults, stack, given)
     image = HeatmapImage(root, gpu=(defaults | values)["UseGpu"] == "true")
     values[_TAG] = image.tag
@@ -54,7 +78,7 @@ def deploy_stack(
     say(f"deploying the stack {name}")
     _sam_deploy(root, name, region, values)
     if stack is None:
-        stack = find_stack(name)
+        stack = Stack.find(name)
         pushed = _push(image, stack, say) if stack else False
     return Deployed(stack.outputs if stack else {}, image.tag, pushed)
 
@@ -74,7 +98,7 @@ def read_parameters(texts: Iterable[str]) -> dict[str, str]:
     return given
 
 
-def _wanted(defaults: Mapping[str, str], stack: DeployedStack | None, given: Mapping[str, str]) -> dict[str, str]:
+def _wanted(defaults: Mapping[str, str], stack: Stack | None, given: Mapping[str, str]) -> dict[str, str]:
     """The values to deploy with: those of the stack, and over them those that were given."""
     unknown = sorted(given.keys() - defaults.keys())
     if unknown:
@@ -107,7 +131,7 @@ def _lies_under(uri: str, place: str) -> bool:
     return bool(place) and f"{uri}/".startswith(f"{place}/")
 
 
-def _push(image: HeatmapImage, stack: DeployedStack, say: Callable[[str], None]) -> bool:
+def _push(image: HeatmapImage, stack: Stack, say: Callable[[str], None]) -> bool:
     pushed = image.push_unless_there(ImageRepository(stack.outputs["HeatmapsRepository"]))
     say(f"the heatmap image {image.tag} " + ("was pushed" if pushed else "is there already"))
     return pushed

@@ -42,11 +42,13 @@ class LocalCloud:
         with ExitStack() as stack:
             self.aws = stack.enter_context(MotoCloud(self._on_job))
             self.deployment = deploy(TEMPLATE, self._parameters)
-            environment = self.aws.child_environment()
-            self._runner = BatchRunner(self.deployment.job_code, environment, self._logs / "heatmaps.log")
+            environment_of = self.aws.child_environment
+            self._runner = BatchRunner(self.deployment.job_code, environment_of, self._logs / "heatmaps.log")
             self._start(self._runner, stack)
             self.workers = {
-                function.name: LambdaWorker(function, environment, self._logs / f"{function.code.name}.log")
+                function.name: LambdaWorker(
+                    function, environment_of(function.role), self._logs / f"{function.code.name}.log"
+                )
                 for function in self.deployment.functions
             }
             for worker in self.workers.values():

@@ -24,7 +24,7 @@ from moto.events.models import EventPattern
 from moto.server import ThreadedMotoServer
 from moto.sqs.models import Queue
 
-from heatdrop.local import resources
+from heatdrop.local import resources, roles
 from heatdrop.local.disk_buffer import DiskBuffer
 
 REGION = "eu-west-1"
@@ -74,11 +74,15 @@ class MotoCloud:
     ) -> None:
         self._stack.close()
 
-    def child_environment(self) -> dict[str, str]:
-        """The environment of a process that is to work in this cloud, with AWS's own names and nothing personal."""
+    def child_environment(self, role: str) -> dict[str, str]:
+        """The environment of a process that is to work in this cloud under a role, with nothing personal in it.
+
+        As in AWS, the process gets temporary credentials of the role (an ARN); so each of its calls tells whose it is.
+        """
         kept = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "SSL_CERT_FILE")
         inherited = {name: os.environ[name] for name in kept if name in os.environ}
-        return inherited | _CREDENTIALS | {"AWS_ENDPOINT_URL": self.endpoint, "PYTHONUNBUFFERED": "1"}
+        here = _CREDENTIALS | {"AWS_ENDPOINT_URL": self.endpoint, "PYTHONUNBUFFERED": "1"}
+        return inherited | here | roles.environment_of(role)
 
 
 def _patches(on_job: Callable[[Job], None], objects: Path) -> list[Any]:

@@ -1,6 +1,5 @@
 """Send files the whole way and wait until each is final, as anyone would who uses the cloud: subscribe, put, read."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 import boto3
 
 from heatdrop.aws.image_table import ImageTable
-from heatdrop.aws.storage import Storage, put_drop
+from heatdrop.aws.item_table import ItemTable
+from heatdrop.aws.storage import Storage, fitting_key, put_drop
 from heatdrop.aws.subscription import Subscription
 from heatdrop.errors import FunctionFailed, NoProgress
 from heatdrop.explaining.inputs import path_text
@@ -23,7 +23,6 @@ STAGES = ("dropped", "classified", "explained")
 Progress = Callable[[str, int], None]
 """Called with a stage and how many images are through it."""
 
-_KEY_BYTES = 1024
 _DEMO = ("RG1_UNCR.dcm", "RG1_J2KR.dcm", "RG1_J2KI.dcm", "RG3_J2KI.dcm")
 
 
@@ -58,8 +57,9 @@ def send_files(
                 answers[file] = _unreadable(file, error)
             progress("dropped", number)
         problem = _follow(subscription, cloud, {image_id(drop) for drop in drops.values()}, progress)
-        records, storage = ImageTable(outputs["ImagesTable"]), Storage(outputs["ResultsBucket"])
-        answers |= {file: _fetch(file, drop, records, storage, output, problem) for file, drop in drops.items()}
+        images = ImageTable(ItemTable(outputs["ImagesTable"]))
+        storage = Storage(outputs["ResultsBucket"])
+        answers |= {file: _fetch(file, drop, images, storage, output, problem) for file, drop in drops.items()}
     results = [answers[file] for file in files]
     output.save_results(results)
     return results
@@ -89,12 +89,8 @@ def _unreadable(file: Path, error: OSError) -> Result:
 
 
 def _key(file: Path) -> str:
-    """The file's whole path, shortened from the left, behind a digest, where S3 would not take it."""
-    path = path_text(file.absolute()).lstrip("/")
-    if len(path.encode()) <= _KEY_BYTES:
-        return path
-    digest = hashlib.sha256(path.encode()).hexdigest()
-    return f"{digest}/{path.encode()[-(_KEY_BYTES - 80) :].decode(errors='ignore')}"
+    """The whole path, so that no two files share a key."""
+    return fitting_key(path_text(file.absolute()).lstrip("/"))
 
 
 def _follow(subscription: Subscription, cloud: LocalCloud, waiting: set[str], progress: Progress) -> str | None:
@@ -115,10 +111,10 @@ def _follow(subscription: Subscription, cloud: LocalCloud, waiting: set[str], pr
 
 
 def _fetch(
-    file: Path, drop: Drop, records: ImageTable, storage: Storage, output: OutputFolder, problem: str | None
+    file: Path, drop: Drop, images: ImageTable, storage: Storage, output: OutputFolder, problem: str | None
 ) -> Result:
     name = image_id(drop)
-    record = records.get(name)
+    record = images.get(name)
     if record is None or not record.state.final:
         reason = problem or "the record is missing"
         return Result(file=path_text(file), image_id=name, state=State.FAILED, reason=reason)

@@ -12,11 +12,12 @@ FILE = "serve.json"
 
 
 class RunningCloud(FrozenModel):
-    """Where a local cloud listens, and the outputs of its stack."""
+    """Where a local cloud listens, its stack, and the outputs of that."""
 
     pid: int
     endpoint: str
     region: str
+    stack: str
     outputs: dict[str, str]
 
     @property

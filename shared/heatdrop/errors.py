@@ -141,3 +141,7 @@ class UnknownEvent(HeatdropError):
 
 class NotAnnounced(HeatdropError):
     """EventBridge did not take a notification; the retry of the message publishes it again."""
+
+
+class NotAccepted(HeatdropError):
+    """A step of the acceptance test found something else than it should."""

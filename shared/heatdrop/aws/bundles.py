@@ -46,10 +46,11 @@ def model_at(uri: str) -> ModelName | None:
     return description.model if description else None
 
 
-def open_bundle_at(uri: str, model_file: str) -> Bundle:
+def open_bundle_at(uri: str, model_file: str, folder: Path | None = None) -> Bundle:
     """Open the bundle at ``uri``, a folder or ``s3://bucket/prefix``; of its models only ``model_file`` is fetched.
 
-    Each file is checked against its digest when it is read, wherever it came from.
+    It is fetched into ``folder``, a temporary one by default. Each file is checked against its digest when it is read,
+    wherever it came from.
 
     Raises:
         InvalidBundle: there is no bundle, or it was changed after packing.
@@ -57,7 +58,7 @@ def open_bundle_at(uri: str, model_file: str) -> Bundle:
     """
     if not in_s3(uri):
         return open_bundle(Path(uri))
-    folder = Path(tempfile.mkdtemp(prefix="bundle-"))
+    folder = folder or Path(tempfile.mkdtemp(prefix="bundle-"))
     bucket, prefix = _bucket_and_prefix(uri)
     s3: S3Client = boto3.client("s3")
     for name in (LABELS, model_file, DESCRIPTION):

@@ -14,7 +14,7 @@ def drops_in(body: str, bucket: str) -> list[Drop]:
     """The uploads that an SQS message with an S3 event notification names; none for ``s3:TestEvent``.
 
     Keys are form-encoded in events, and decoded nowhere but here. Events of other buckets are ignored, so that a forged
-    message cannot make us read them.
+    message cannot make us read them. So are the empty objects ``folder/`` that consoles and tools make as folders.
 
     Raises:
         UnknownEvent: the body is not an S3 event notification.
@@ -23,11 +23,12 @@ def drops_in(body: str, bucket: str) -> list[Drop]:
         event = json.loads(body)
         if event.get("Event") == "s3:TestEvent":
             return []
-        return [
+        drops = [
             _drop(entry["s3"])
             for entry in event["Records"]
             if entry["eventName"].startswith("ObjectCreated:") and entry["s3"]["bucket"]["name"] == bucket
         ]
+        return [drop for drop in drops if not (drop.key.endswith("/") and drop.size == 0)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         # The body is not quoted: a key may hold the name of a patient.
         raise UnknownEvent(f"not an S3 event notification ({len(body)} characters)") from error

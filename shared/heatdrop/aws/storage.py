@@ -1,5 +1,6 @@
 """Objects in S3: drops, manifests and artefacts. No other module knows the keys of the results bucket."""
 
+import hashlib
 from collections.abc import Collection
 from typing import IO, TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from heatdrop.vocabulary import Drop, ExplanationSettings, FrozenModel, ModelNam
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
+_LONGEST_KEY = 1024
+"""Bytes of UTF-8 that S3 takes."""
 _GONE = {"NoSuchKey", "NoSuchVersion", "404"}
 _MEDIA_TYPES = {".png": "image/png", ".npz": "application/octet-stream", ".dcm": "application/dicom"}
 
@@ -46,6 +49,15 @@ def manifest_key(manifest_id: str) -> str:
 def artefact_folder(image_id: str) -> str:
     """What the S3 keys of all artefacts of an image begin with."""
     return f"images/{image_id}/"
+
+
+def fitting_key(key: str) -> str:
+    """``key``, or where it is too long for S3 its end, behind a digest that keeps it unique."""
+    encoded = key.encode()
+    if len(encoded) <= _LONGEST_KEY:
+        return key
+    digest = hashlib.sha256(encoded).hexdigest()
+    return f"{digest}/{encoded[-(_LONGEST_KEY - 80) :].decode(errors='ignore')}"
 
 
 def put_drop(s3: "S3Client", bucket: str, key: str, body: IO[bytes] | bytes) -> Drop:

@@ -8,10 +8,12 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from heatdrop.vocabulary import Estimator, ExplanationSettings, Method, NoiseLevel, Samples, Top
+from heatdrop import vocabulary
+from heatdrop.vocabulary import Estimator, ExplanationSettings, Method
 
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders (walked) or glob patterns.")]
 Out = Annotated[Path, typer.Option(help="Folder for results.jsonl and the heatmaps.")]
+BenchOut = Annotated[Path, typer.Option(help="Folder for the report (JSON) and its plot.")]
 BundleFolder = Annotated[
     Path | None, typer.Option("--bundle", help="A model bundle; the chest X-ray model that comes along by default.")
 ]
@@ -25,14 +27,18 @@ def bounds(bounded: Any, **narrower: float) -> dict[str, Any]:
     return {name: getattr(rule, at) for rule in metadata for at, name in limits.items() if hasattr(rule, at)} | narrower
 
 
+Samples = Annotated[
+    int, typer.Option(**bounds(vocabulary.Samples), help="SmoothGrad: noisy copies an image is averaged over; 0: none.")
+]
 _SETTINGS: dict[str, Any] = {
     "method": Annotated[Method, typer.Option(help="How heatmaps are made.")],
-    "top": Annotated[int, typer.Option(**bounds(Top), help="How many of the best classes are explained.")],
-    "samples": Annotated[
-        int, typer.Option(**bounds(Samples), help="SmoothGrad: noisy copies an image is averaged over; 0: none.")
-    ],
+    "top": Annotated[int, typer.Option(**bounds(vocabulary.Top), help="How many of the best classes are explained.")],
+    "samples": Samples,
     "noise_level": Annotated[
-        float, typer.Option(**bounds(NoiseLevel), help="Standard deviation of the noise as a share of the value range.")
+        float,
+        typer.Option(
+            **bounds(vocabulary.NoiseLevel), help="Standard deviation of the noise as a share of the value range."
+        ),
     ],
     "estimator": Annotated[Estimator, typer.Option(help="Which statistic of the noisy gradients is drawn.")],
     "dicom": Annotated[

@@ -21,8 +21,9 @@ Folder = Annotated[Path, typer.Option("--out", help="The --out of that heatdrop 
 
 @dataclass(frozen=True)
 class Target:
-    """A cloud, by the outputs of its stack."""
+    """A cloud, by its stack and the outputs of that."""
 
+    stack: str
     outputs: dict[str, str]
     local: bool
 
@@ -55,7 +56,7 @@ def find_target(stack: str | None, local: bool, out: Path) -> Target:
     if stack:
         from heatdrop.aws.stack import outputs_of
 
-        return Target(outputs_of(stack), local=False)
+        return Target(stack, outputs_of(stack), local=False)
     running = find_running(out)
     if running is None:
         raise InvalidRequest(
@@ -65,4 +66,4 @@ def find_target(stack: str | None, local: bool, out: Path) -> Target:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
         os.environ.pop(name, None)
     os.environ.update(running.environment)
-    return Target(running.outputs, local=True)
+    return Target(running.stack, running.outputs, local=True)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from heatdrop.aws.table_schema import DEFAULT_SHARDS
 from heatdrop.errors import CloudUnreachable, InvalidRequest
 
 if TYPE_CHECKING:
@@ -14,14 +13,8 @@ if TYPE_CHECKING:
 
 
 def outputs_of(stack: str) -> dict[str, str]:
-    """The outputs of a deployed stack, by name, and its parameter ``Shards`` among them.
-
-    Raises what ``description_of`` raises.
-    """
-    described = description_of(stack)
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
-    parameters = {one["ParameterKey"]: one.get("ParameterValue", "") for one in described.get("Parameters", [])}
-    return outputs | {"Shards": parameters.get("Shards", str(DEFAULT_SHARDS))}
+    """The outputs of a deployed stack, by name. Raises what ``description_of`` raises."""
+    return {output["OutputKey"]: output["OutputValue"] for output in description_of(stack)["Outputs"]}
 
 
 def description_of(stack: str) -> "StackTypeDef":

@@ -12,7 +12,7 @@ from heatdrop.errors import InvalidRequest
 from heatdrop.text import counted, printable
 
 if TYPE_CHECKING:
-    from heatdrop.pipeline.erasing import Eraser, Traces
+    from heatdrop.pipeline.erasing import Traces
 
 
 def erase_images(
@@ -37,9 +37,10 @@ def erase_images(
     from botocore.exceptions import BotoCoreError, ClientError
 
     from heatdrop.errors import CloudUnreachable
+    from heatdrop.pipeline.erasing import Eraser
 
     try:
-        eraser = _eraser(outputs)
+        eraser = Eraser.of_stack(outputs)
         if image_id:
             found = eraser.of_image(image_id)
         else:
@@ -54,22 +55,6 @@ def erase_images(
     if dry_run:
         _show(found, as_json)
     _sum_up(found, dry_run, as_json)
-
-
-def _eraser(outputs: dict[str, str]) -> "Eraser":
-    from heatdrop.aws.item_table import ItemTable
-    from heatdrop.aws.listing import Listing
-    from heatdrop.aws.storage import Storage
-    from heatdrop.aws.table_schema import Layout
-    from heatdrop.pipeline.erasing import Eraser
-
-    layout = Layout(int(outputs["Shards"]))
-    return Eraser(
-        ItemTable(outputs["ImagesTable"], layout),
-        Listing(outputs["ImagesTable"], layout),
-        outputs["InputBucket"],
-        Storage(outputs["ResultsBucket"]),
-    )
 
 
 def _show(found: "Traces", as_json: bool) -> None:

@@ -1,7 +1,8 @@
 """Erases images: what was dropped, with all its versions, everything made of it, and the records of it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from heatdrop.aws.image_table import ImageTable
 from heatdrop.aws.item_table import ItemTable
@@ -9,6 +10,7 @@ from heatdrop.aws.listing import Filter, ListedImage, Listing
 from heatdrop.aws.object_versions import ObjectVersion, ObjectVersions
 from heatdrop.aws.record import Record
 from heatdrop.aws.storage import Storage, artefact_folder, manifest_key
+from heatdrop.aws.table_schema import Layout
 from heatdrop.ids import image_id
 from heatdrop.vocabulary import Drop
 
@@ -49,6 +51,15 @@ class Eraser:
     def __init__(self, items: ItemTable, listing: Listing, input_bucket: str, storage: Storage) -> None:
         self._items, self._images, self._listing, self._storage = items, ImageTable(items), listing, storage
         self._inputs, self._results = ObjectVersions(input_bucket), ObjectVersions(storage.results_bucket)
+
+    @classmethod
+    def of_stack(cls, outputs: Mapping[str, str]) -> Self:
+        """The eraser of a deployed stack, by its outputs."""
+        layout = Layout(int(outputs["Shards"]))
+        table = outputs["ImagesTable"]
+        return cls(
+            ItemTable(table, layout), Listing(table, layout), outputs["InputBucket"], Storage(outputs["ResultsBucket"])
+        )
 
     def of_prefix(self, prefix: str) -> Traces:
         """All that is kept of every image whose key begins with ``prefix``."""

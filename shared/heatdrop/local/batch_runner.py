@@ -34,7 +34,9 @@ class _Waiting:
 
 
 class BatchRunner(threading.Thread):
-    """Runs jobs by the priority of their queue and in the order of their submission, and sends the state-change events that Batch would send.
+    """Runs jobs by the priority of their queue, then in the order of their submission.
+
+    It sends the state-change events that Batch would send.
 
     ``environment_of`` gives the environment in which a process works under a role, by the role's ARN.
     """

@@ -51,11 +51,20 @@ def under(session: boto3.Session, call: Callable[P, T]) -> Callable[P, T]:
 
 def redriver(deployment: Deployment) -> boto3.Session:
     """Somebody who may do what the template's RedrivePolicy allows, and nothing else."""
+    return _person("redriver", deployment.outputs["RedrivePolicy"])
+
+
+def eraser(deployment: Deployment) -> boto3.Session:
+    """Somebody who may do what the template's ErasePolicy allows, and nothing else."""
+    return _person("eraser", deployment.outputs["ErasePolicy"])
+
+
+def _person(name: str, policy: str) -> boto3.Session:
     iam = boto3.client("iam")
     nobody = {"Version": "2012-10-17", "Statement": []}
     try:
-        role = iam.create_role(RoleName="redriver", AssumeRolePolicyDocument=json.dumps(nobody))["Role"]
-        iam.attach_role_policy(RoleName="redriver", PolicyArn=deployment.outputs["RedrivePolicy"])
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(nobody))["Role"]
+        iam.attach_role_policy(RoleName=name, PolicyArn=policy)
     except iam.exceptions.EntityAlreadyExistsException:
-        role = iam.get_role(RoleName="redriver")["Role"]
+        role = iam.get_role(RoleName=name)["Role"]
     return session_of(role["Arn"])

@@ -1,6 +1,8 @@
 """Native libraries are kept from greeting, and the terminal comes back whatever happens."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,26 @@ def test_no_file_descriptor_is_left_open() -> None:
         with native_output_hidden():
             pass
     assert len(list(open_files.iterdir())) == before
+
+
+def test_several_threads_may_hide_at_once_and_the_last_brings_the_terminal_back(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    outer, inner = native_output_hidden(), native_output_hidden()
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    os.write(2, b"still hidden")
+    inner.__exit__(None, None, None)
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
+
+
+def test_process_without_a_terminal_has_nothing_to_hide() -> None:
+    program = (
+        "import os; os.close(2)\n"
+        "from heatdrop.quiet import native_output_hidden\n"
+        "with native_output_hidden(): print('inside')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "inside\n"

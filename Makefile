@@ -7,7 +7,7 @@ ATHERIS_VERSION := 3.0.0
 BUNDLE := build/bundles/chest-xray/bundle.json
 OUT ?= out
 
-.PHONY: setup run test test-browser test-containers test-faults test-fuzz lint unit documents lock clean
+.PHONY: setup run test test-browser test-containers test-faults test-formats test-fuzz lint unit documents lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test   lint, types, template and all tests"
 	@echo "make test-containers  build the containers and run them, with the SAM CLI and a Docker engine"
 	@echo "make test-faults  1,000 random schedules of faults and 10,000 damaged images (SEED, SCHEDULES, FILES)"
+	@echo "make test-formats  compare every image file that the installed packages give with a second reader"
 	@echo "make test-fuzz  let Atheris look for files that break the decoder (SECONDS, 600)"
 	@echo "make test-browser  drive the viewer in a headless Chromium, with screenshots in out/browser/"
 	@echo "make setup  only install what they need"
@@ -65,6 +66,9 @@ FILES ?= 10000
 test-faults: setup
 	@echo "SEED=$(SEED) SCHEDULES=$(SCHEDULES) FILES=$(FILES)"
 	SEED=$(SEED) SCHEDULES=$(SCHEDULES) FILES=$(FILES) $(BIN)/pytest -rP --hypothesis-seed=$(SEED) tests/faults tests/poison
+
+test-formats: setup
+	$(BIN)/pytest -m formats -rP tests/formats
 
 SECONDS ?= 600
 # Atheris is for this alone, and not for every Python: it is in no lock.

@@ -269,9 +269,10 @@ def test_nothing_about_the_patient_is_read_printed_or_repeated(
 
 
 def test_terminal_hears_nothing_of_a_file_that_cannot_be_decoded() -> None:
-    """In a process of its own, whose logging nobody has set up: there the last resort prints warnings and errors."""
+    """In a process of its own, which prints what is logged and whatever native decoders write."""
     program = (
-        "import sys\n"
+        "import logging, sys\n"
+        "logging.basicConfig()\n"
         "from heatdrop.errors import RejectedImage\n"
         "from heatdrop.images import decode\n"
         "for name in sys.argv[1:]:\n"

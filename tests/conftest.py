@@ -20,6 +20,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LABELS = ("BACTERIAL", "NORMAL", "VIRAL")
+pytest_plugins = ["tests.iam.plugin"]
 
 CLOUDS = ("faults", "integration")
 """The folders of tests whose clouds take turns in a worker's moto."""

@@ -15,6 +15,7 @@ import pytest
 from moto.batch.models import Job
 from PIL import Image
 from tests.faults.world import World, folder
+from tests.iam.recording import recorded
 
 from heatdrop.local.deployment import deploy
 from heatdrop.local.moto_cloud import MotoCloud
@@ -55,7 +56,7 @@ def world(bundles: list[Bundle]) -> Iterator[World]:
     moto has one state in a process, so this cloud ends before the tests of another folder begin theirs.
     """
     jobs: list[Job] = []
-    with quiet_logs(), MotoCloud(jobs.append):
+    with quiet_logs(), recorded(), MotoCloud(jobs.append):
         parameters = {"BundleUri": str(bundles[0].folder), "Samples": "1", "Top": "2", "UseGpu": "false"}
         deployment = deploy(TEMPLATE, parameters)
         assert boto3.client("batch").describe_job_queues()["jobQueues"]

@@ -86,8 +86,10 @@ test-browser: setup
 unit: setup $(TOOLS)/awscli/ready
 	$(BIN)/pytest
 
+# Whatever in docs/ is written from the code; tests compare it.
 documents: $(VENV)/ready
 	$(BIN)/python -m heatdrop.api.describe
+	$(BIN)/python -m typer heatdrop.cli.app utils docs --name heatdrop --output docs/commands.md
 
 lock: $(VENV)/ready
 	requirements/lock

@@ -19,11 +19,14 @@ from moto.batch.models import Job, batch_backends
 from moto.moto_api._internal import mock_random
 from moto.sqs.models import sqs_backends
 from tests.faults.faults import Clock, Crash, Fault, FaultyAws, Meanwhile
+from tests.iam.roles import acting, redriver, under
 from tests.integration.cloud import Context, load_handler
 
 from heatdrop.api.explanations import Explanations
 from heatdrop.api.models import ExplanationRequest
+from heatdrop.aws.explanation_table import ExplanationTable
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.jobs import JobQueue
 from heatdrop.aws.notifications import Notification
 from heatdrop.aws.queues import DeadLetters, DropQueue
@@ -34,6 +37,7 @@ from heatdrop.ids import image_id
 from heatdrop.local.batch_runner import STATUS_REASON, retried, state_change
 from heatdrop.local.deployment import Deployment
 from heatdrop.local.queue_poller import sqs_record
+from heatdrop.local.roles import session_of
 from heatdrop.model.bundle import Bundle
 from heatdrop.pipeline import heatmaps
 from heatdrop.pipeline.redrive import failed_images, redrive
@@ -73,7 +77,8 @@ class World:
         code = {function.code.name: function for function in deployment.functions}
         self.inference = [load_handler(code["inference"], BUNDLE_URI=str(bundle.folder)) for bundle in bundles]
         self.job_events = load_handler(code["job_events"])
-        self.records = ImageTable(outputs["ImagesTable"])
+        items = ItemTable(outputs["ImagesTable"])
+        self.records = ImageTable(items)
         self.clock = Clock()
         self.aws = FaultyAws(self._hear)
         self._sqs, self._s3 = boto3.client("sqs"), boto3.client("s3")
@@ -81,11 +86,18 @@ class World:
         self._results = boto3.resource("s3").Bucket(outputs["ResultsBucket"])
         (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
         self._definition = definition
+        job_role = session_of(definition["containerProperties"]["jobRoleArn"])
         self._environment = {v["name"]: v["value"] for v in definition["containerProperties"]["environment"]}
-        jobs = JobQueue(outputs["HeatmapJobQueue"], definition["jobDefinitionArn"])
-        settings = ExplanationSettings(top=2, samples=1)
-        self._explanations = Explanations(self.records, Storage(outputs["ResultsBucket"]), jobs, settings)
-        self._main = _job_main(next(iter(deployment.job_code.values())) / "job.py")
+        with acting(session_of(code["api"].role)):
+            by_api = ItemTable(outputs["ImagesTable"])
+            self._read_by_api = ImageTable(by_api)
+            jobs = JobQueue(outputs["HeatmapJobQueue"], definition["jobDefinitionArn"])
+            settings = ExplanationSettings(top=2, samples=1)
+            self._explanations = Explanations(
+                ExplanationTable(by_api), Storage(outputs["ResultsBucket"]), jobs, settings
+            )
+        self._redriver = redriver(deployment)
+        self._main = under(job_role, _job_main(next(iter(deployment.job_code.values())) / "job.py"))
         self.reset()
 
     def reset(self) -> None:
@@ -117,9 +129,7 @@ class World:
     def running(self, explainer: type = Remembering) -> Iterator[None]:
         """Everything installed that a schedule needs."""
         before = signal.getsignal(signal.SIGTERM)
-        clock = self.clock.patched(
-            "heatdrop.aws.image_table", "heatdrop.pipeline.sweeping", "heatdrop.api.explanations"
-        )
+        clock = self.clock.patched("heatdrop.aws.item_table", "heatdrop.api.explanations")
         try:
             with clock, self.aws.installed(), mock.patch.object(heatmaps, "Explainer", explainer):
                 yield
@@ -291,7 +301,7 @@ class World:
         drop, _ = self.drops[number % len(self.drops)]
         try:
             with self.aws.planned(tuple(faults)):
-                record = self.records.get(image_id(drop))
+                record = self._read_by_api.get(image_id(drop))
                 if record:
                     self._explanations.request(record, ExplanationRequest(estimator="squared"))
         except (Crash, Exception):  # noqa: S110 (they see the error; also that of an image without predictions)
@@ -300,11 +310,12 @@ class World:
     def redrive(self, faults: Sequence[Fault]) -> None:
         """Somebody calls ``heatdrop redrive``."""
         try:
-            with self.aws.planned(tuple(faults)):
+            with acting(self._redriver), self.aws.planned(tuple(faults)):
                 letters = DeadLetters(self.queues["JobEventsDeadLetters"], self.queues["JobEventsQueue"])
                 if letters.count():
                     letters.send_back()
-                redrive(list(failed_images(self.records)), self.records, DropQueue(self.queues["IngestQueue"]))
+                records = ImageTable(ItemTable(self.deployment.outputs["ImagesTable"]))
+                redrive(list(failed_images(records)), records, DropQueue(self.queues["IngestQueue"]))
         except (Crash, Exception):  # noqa: S110 (they see the error, and call it again some day)
             pass
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from unittest import mock
 from urllib.parse import quote_plus
@@ -16,6 +17,7 @@ import boto3
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from moto.batch.models import Job
+from tests.iam.roles import acting, under
 
 from heatdrop.aws.image_table import ImageTable
 from heatdrop.aws.notifications import Notification
@@ -24,6 +26,7 @@ from heatdrop.aws.storage import Manifest, Storage
 from heatdrop.aws.subscription import Subscription
 from heatdrop.ids import image_id
 from heatdrop.local.deployment import DeployedFunction, Deployment
+from heatdrop.local.roles import session_of
 from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
 from heatdrop.project import TEMPLATE
 from heatdrop.vocabulary import Drop
@@ -53,14 +56,15 @@ class Context:
 
 
 def load_handler(function: DeployedFunction, **changes: str) -> Callable[[Event, Context], Any]:
-    """Import the handler of a deployed function, with its deployed environment and ``changes`` to it."""
+    """Import the handler of a deployed function, with its deployed environment, ``changes`` to it and its role."""
     module_name, name = function.handler.split(".")
     path = function.code / f"{module_name}.py"
     spec = importlib.util.spec_from_file_location(f"deployed_{function.code.name}", path)
     module = importlib.util.module_from_spec(spec)
-    with mock.patch.dict(os.environ, function.environment | changes):
+    role = session_of(function.role)
+    with mock.patch.dict(os.environ, function.environment | changes), acting(role):
         spec.loader.exec_module(module)
-    return getattr(module, name)
+    return under(role, getattr(module, name))
 
 
 @dataclass
@@ -134,9 +138,21 @@ class Cloud:
         raise AssertionError(f"no job was submitted for {drop.key}")
 
     def heatmap_job(self) -> HeatmapJob:
-        """The heatmap job with the environment of its deployed definition."""
-        with mock.patch.dict(os.environ, self.job_environment):
-            return HeatmapJob(HeatmapSettings())
+        """The heatmap job with the environment of its deployed definition and its role."""
+        with mock.patch.dict(os.environ, self.job_environment), acting(self.job_role):
+            job = HeatmapJob(HeatmapSettings())
+        job.run = under(self.job_role, job.run)  # type: ignore[method-assign]
+        return job
+
+    @cached_property
+    def job_role(self) -> boto3.Session:
+        """What the heatmap job may do."""
+        return session_of(self.job_role_arn)
+
+    @cached_property
+    def job_role_arn(self) -> str:
+        (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
+        return str(definition["containerProperties"]["jobRoleArn"])
 
     def news(self, *drops: Drop) -> list[Notification]:
         """What subscribers were told of these drops since they were last asked."""

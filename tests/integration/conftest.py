@@ -9,9 +9,11 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.batch.models import Job
+from tests.iam.recording import recorded
 from tests.integration.cloud import Cloud, load_handler
 
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.storage import Storage
 from heatdrop.aws.subscription import Subscription
 from heatdrop.local.deployment import deploy
@@ -20,20 +22,23 @@ from heatdrop.model.bundle import Bundle
 from heatdrop.project import TEMPLATE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def jobs() -> list[Job]:
     """The jobs that were submitted so far."""
     return []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def local_aws(jobs: list[Job]) -> Iterator[MotoCloud]:
-    """The cloud that everything is deployed into."""
-    with MotoCloud(jobs.append) as aws:
+    """The cloud that everything is deployed into.
+
+    moto has one state in a process, so this cloud ends before the tests of another folder begin theirs.
+    """
+    with recorded(), MotoCloud(jobs.append) as aws:
         yield aws
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cloud(small_bundle: Bundle, local_aws: MotoCloud, jobs: list[Job]) -> Cloud:
     """The deployed template with the small model; two noisy samples are enough here."""
     parameters = {"BundleUri": str(small_bundle.folder), "Samples": "2", "MaxBytes": "20000000", "UseGpu": "false"}
@@ -45,7 +50,7 @@ def cloud(small_bundle: Bundle, local_aws: MotoCloud, jobs: list[Job]) -> Cloud:
         Subscription(deployment.outputs["NotificationsTopic"]),
         {function.code.name: load_handler(function) for function in deployment.functions},
         {variable["name"]: variable["value"] for variable in definition["containerProperties"]["environment"]},
-        ImageTable(deployment.outputs["ImagesTable"]),
+        ImageTable(ItemTable(deployment.outputs["ImagesTable"])),
         Storage(deployment.outputs["ResultsBucket"]),
     )
 

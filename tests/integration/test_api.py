@@ -296,7 +296,7 @@ def test_class_that_the_model_does_not_know_is_named(cloud: Cloud, explained: Dr
 def test_image_keeps_no_more_explanations_than_its_record_holds(
     cloud: Cloud, explained: Drop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heatdrop.aws.image_table.MAX_EXPLANATIONS", len(cloud.record(explained).explanations))
+    monkeypatch.setattr("heatdrop.aws.explanation_table.MAX_EXPLANATIONS", len(cloud.record(explained).explanations))
     status, problem = ask(cloud, "POST", f"/images/{image_id(explained)}/explanations", {"seed": 1234})
     assert (status, problem["type"]) == (409, "urn:heatdrop:problem:too-many-explanations")
 

@@ -184,7 +184,7 @@ def test_image_that_was_classified_anew_is_left_to_its_new_job(
 
     def explain_while_the_image_is_redriven(self: Explainer, *args: object) -> object:
         if cloud.record(drop).attempt == 1:
-            cloud.records.fail(image_id(drop), "given up by the sweep")
+            cloud.records.mark_failed(image_id(drop), "given up by the sweep")
             cloud.records.reopen(cloud.record(drop))
             upgraded = cloud.handler("inference", BUNDLE_URI=str(newer_bundle))
             upgraded(cloud.drop_event(drop), Context())

@@ -1,4 +1,4 @@
-"""The SQS queues that inference is fed from: the drops, and the dead letters that may go back to them."""
+"""SQS queues that we send to: the drops, and the dead letters that go back to the queue they came from."""
 
 import json
 from typing import TYPE_CHECKING
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class DropQueue:
-    """The queue that inference is fed from."""
+    """The queue of drops, which invokes the inference function."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._sqs: SQSClient = boto3.client("sqs")
 
     def send(self, drop: Drop) -> None:
-        """Tell of a drop again, as S3 does."""
+        """Send a drop as S3 would, for an image that is to be classified again."""
         described = {"key": quote_plus(drop.key), "eTag": drop.etag}
         described |= {"versionId": drop.version_id} if drop.version_id else {}
         s3 = {"bucket": {"name": drop.bucket}, "object": described}
@@ -30,14 +30,14 @@ class DropQueue:
 
 
 class DeadLetters:
-    """The queue of messages that could not be settled, and the one that they came from."""
+    """A dead-letter queue, and the queue that its messages came from."""
 
     def __init__(self, url: str, origin_url: str) -> None:
         self._url, self._origin_url = url, origin_url
         self._sqs: SQSClient = boto3.client("sqs")
 
     def count(self) -> int:
-        """About how many there are."""
+        """About how many messages there are."""
         answer = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages"])
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
 
@@ -48,7 +48,7 @@ class DeadLetters:
             "Messages"
         ):
             for message in messages:
-                # In this order a message may be there twice, and is never lost.
+                # Sent before it is deleted: after a crash in between it is there twice, and never lost.
                 self._sqs.send_message(QueueUrl=self._origin_url, MessageBody=message["Body"])
                 self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
                 sent += 1

@@ -1,12 +1,12 @@
-"""What functions read from their environment, typed; a missing or wrong value stops them at start, by name."""
+"""What functions and jobs read from their environment; a missing or wrong value stops them at start, with its name."""
 
 from pydantic_settings import BaseSettings
 
-from heatdrop.vocabulary import Estimator, ExplanationSettings, Method
+from heatdrop.vocabulary import Estimator, ExplanationSettings, Method, NoiseLevel, Samples, Top
 
 
 class Destinations(BaseSettings):
-    """Where records, results and news go."""
+    """Where records, results and notifications go."""
 
     images_table: str
     results_bucket: str
@@ -15,12 +15,12 @@ class Destinations(BaseSettings):
 
 
 class ExplanationDefaults(BaseSettings):
-    """How images are explained where nobody asks otherwise."""
+    """How images are explained unless a request says otherwise."""
 
     method: Method
-    top: int
-    samples: int
-    noise_level: float
+    top: Top
+    samples: Samples
+    noise_level: NoiseLevel
     estimator: Estimator
     dicom: bool
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heatdrop.cli import bench, bundles, console, cost, drop, extras, redrive, results, serve, view, watch
+from heatdrop.cli import bench, bundles, console, cost, doctor, drop, extras, redrive, results, serve, view, watch
 from heatdrop.cli.options import BundleFolder, Json, Out, Paths, with_settings
 from heatdrop.errors import InvalidRequest
 from heatdrop.explaining.inputs import find_files
@@ -155,5 +155,6 @@ app.command()(results.results)
 app.command()(results.show)
 app.command()(watch.watch)
 app.command()(cost.cost)
+app.command()(doctor.doctor)
 app.command("redrive")(redrive.redrive_images)
 app.command()(view.view)

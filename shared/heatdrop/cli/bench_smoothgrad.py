@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from heatdrop import vocabulary
 from heatdrop.cli import console
-from heatdrop.cli.options import BenchOut, Json
+from heatdrop.cli.options import BenchOut, Json, bounds
 from heatdrop.quiet import native_output_hidden
 
 _SCRATCH = Path("build/bench")
@@ -21,7 +22,7 @@ def smoothgrad(
     ] = "densenet201",
     image_size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the model's input in pixels.")] = 224,
     bundle: Annotated[Path | None, typer.Option(help="Measure this trained model instead.")] = None,
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="Noisy copies an image.")] = 20,
+    samples: Annotated[int, typer.Option(**bounds(vocabulary.Samples, min=1), help="Noisy copies an image.")] = 20,
     classes: Annotated[int, typer.Option(min=1, max=3, help="Classes an image.")] = 3,
     rounds: Annotated[int, typer.Option(min=1, help="How often every contender has its turn.")] = 5,
     peers: Annotated[str, typer.Option(help="A comma-separated list, all or none.")] = "all",

@@ -7,8 +7,9 @@ import typer
 from rich.progress import TaskID
 from rich.table import Table
 
+from heatdrop import vocabulary
 from heatdrop.cli import console
-from heatdrop.cli.options import Json
+from heatdrop.cli.options import Json, bounds
 from heatdrop.model.certificate import Certificate
 from heatdrop.quiet import native_output_hidden
 from heatdrop.vocabulary import ExplanationSettings, LabelRule
@@ -20,7 +21,9 @@ def certify(
         Path, typer.Argument(metavar="DATA_DIR", help="A folder of images for each class, not trained on.")
     ],
     images: Annotated[int, typer.Option(min=20, help="How many images are used.")] = 100,
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="Noisy copies an image is averaged over.")] = 20,
+    samples: Annotated[
+        int, typer.Option(**bounds(vocabulary.Samples, min=1), help="Noisy copies an image is averaged over.")
+    ] = 20,
     labels: Annotated[LabelRule, typer.Option(help="kermany: PNEUMONIA is split by file name.")] = "folder",
     keep_source: Annotated[Path | None, typer.Option(help="Also write it on the card of this source folder.")] = None,
     as_json: Json = False,

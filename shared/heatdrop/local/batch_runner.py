@@ -10,7 +10,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,16 @@ STATUS_REASON = "Essential container in task exited"
 
 
 class BatchRunner(threading.Thread):
-    """Runs jobs in the order of their submission, and sends the state-change events that Batch would send."""
+    """Runs jobs in the order of their submission, and sends the state-change events that Batch would send.
 
-    def __init__(self, job_code: Mapping[str, Path], environment: Mapping[str, str], log: Path) -> None:
+    ``environment_of`` gives the environment in which a process works under a role, by the role's ARN.
+    """
+
+    def __init__(
+        self, job_code: Mapping[str, Path], environment_of: Callable[[str], Mapping[str, str]], log: Path
+    ) -> None:
         super().__init__(name="batch-runner", daemon=True)
-        self._job_code, self._environment, self._log = job_code, environment, log
+        self._job_code, self._environment_of, self._log = job_code, environment_of, log
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
@@ -86,12 +91,13 @@ class BatchRunner(threading.Thread):
     def _run_attempt(self, job: Job, definition: dict[str, Any], attempt: int) -> int:
         container = job.describe()["container"]
         variables = {variable["name"]: variable["value"] for variable in container["environment"]}
+        environment = self._environment_of(definition["containerProperties"]["jobRoleArn"])
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 _command(container["command"], job.parameters),
                 cwd=self._job_code[job.job_definition.arn],
-                env={**self._environment, **variables, "AWS_BATCH_JOB_ATTEMPT": str(attempt)},
+                env={**environment, **variables, "AWS_BATCH_JOB_ATTEMPT": str(attempt)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -43,11 +43,13 @@ class LocalCloud:
         with ExitStack() as stack:
             self.aws = stack.enter_context(MotoCloud(self._on_job))
             self.deployment = deploy(TEMPLATE, self._parameters)
-            environment = self.aws.child_environment()
-            self._runner = BatchRunner(self.deployment.job_code, environment, self._logs / "heatmaps.log")
+            environment_of = self.aws.child_environment
+            self._runner = BatchRunner(self.deployment.job_code, environment_of, self._logs / "heatmaps.log")
             self._start(self._runner, stack)
             self.functions = {
-                function.name: FunctionProcess(function, environment, self._logs / f"{function.code.name}.log")
+                function.name: FunctionProcess(
+                    function, environment_of(function.role), self._logs / f"{function.code.name}.log"
+                )
                 for function in self.deployment.functions
             }
             for process in self.functions.values():

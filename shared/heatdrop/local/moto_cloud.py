@@ -24,7 +24,7 @@ from moto.events.models import EventPattern
 from moto.server import ThreadedMotoServer
 from moto.sqs.models import Queue
 
-from heatdrop.local import resources
+from heatdrop.local import resources, roles
 from heatdrop.local.disk_buffer import DiskBuffer
 
 REGION = "eu-west-1"
@@ -74,11 +74,16 @@ class MotoCloud:
     ) -> None:
         self._stack.close()
 
-    def child_environment(self) -> dict[str, str]:
-        """The environment for a process that uses this cloud; of the user's own variables only a few are passed on."""
+    def child_environment(self, role: str) -> dict[str, str]:
+        """The environment for a process that uses this cloud under a role (an ARN).
+
+        As in AWS, the process gets temporary credentials of that role, by which its calls are known. Of the user's own
+        variables only a few are passed on.
+        """
         kept = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "SSL_CERT_FILE")
         inherited = {name: os.environ[name] for name in kept if name in os.environ}
-        return inherited | _CREDENTIALS | {"AWS_ENDPOINT_URL": self.endpoint, "PYTHONUNBUFFERED": "1"}
+        here = _CREDENTIALS | {"AWS_ENDPOINT_URL": self.endpoint, "PYTHONUNBUFFERED": "1"}
+        return inherited | here | roles.environment_of(role)
 
 
 def _patches(on_job: Callable[[Job], None], objects: Path) -> list[Any]:

@@ -14,6 +14,7 @@ import boto3
 from heatdrop.errors import FunctionFailed
 from heatdrop.local.deployment import EventSource
 from heatdrop.local.lambda_runtime import FunctionProcess
+from heatdrop.local.roles import session_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -34,6 +35,8 @@ class QueuePoller(threading.Thread):
         super().__init__(name=f"poller-{function.function.name}", daemon=True)
         self._source, self._function = source, function
         self._sqs: SQSClient = boto3.client("sqs")
+        # In AWS an event source takes and deletes messages under the role of its function.
+        self._under_role: SQSClient = session_of(function.function.role).client("sqs")
         self._arn = self._sqs.get_queue_attributes(QueueUrl=source.queue_url, AttributeNames=["QueueArn"])[
             "Attributes"
         ]["QueueArn"]
@@ -57,7 +60,7 @@ class QueuePoller(threading.Thread):
         deadline = None
         while len(messages) < self._source.batch_size and not self._stopping.is_set():
             wanted = min(SQS_PAGE, self._source.batch_size - len(messages))
-            page = self._sqs.receive_message(
+            page = self._under_role.receive_message(
                 QueueUrl=self._source.queue_url, MaxNumberOfMessages=wanted, AttributeNames=["All"]
             ).get("Messages", [])
             messages += page
@@ -86,7 +89,7 @@ class QueuePoller(threading.Thread):
                     QueueUrl=self._source.queue_url, ReceiptHandle=handle, VisibilityTimeout=RETRY_SECONDS
                 )
             else:
-                self._sqs.delete_message(QueueUrl=self._source.queue_url, ReceiptHandle=handle)
+                self._under_role.delete_message(QueueUrl=self._source.queue_url, ReceiptHandle=handle)
 
 
 def sqs_record(message: "MessageTypeDef", queue_arn: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import boto3
 
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.storage import Storage, fitting_key, put_drop
 from heatdrop.aws.subscription import Subscription
 from heatdrop.errors import FunctionFailed, NoProgress
@@ -56,8 +57,9 @@ def send_files(
                 answers[file] = _unreadable(file, error)
             progress("dropped", number)
         problem = _follow(subscription, cloud, {image_id(drop) for drop in drops.values()}, progress)
-        records, storage = ImageTable(outputs["ImagesTable"]), Storage(outputs["ResultsBucket"])
-        answers |= {file: _fetch(file, drop, records, storage, output, problem) for file, drop in drops.items()}
+        images = ImageTable(ItemTable(outputs["ImagesTable"]))
+        storage = Storage(outputs["ResultsBucket"])
+        answers |= {file: _fetch(file, drop, images, storage, output, problem) for file, drop in drops.items()}
     results = [answers[file] for file in files]
     output.save_results(results)
     return results
@@ -109,10 +111,10 @@ def _follow(subscription: Subscription, cloud: LocalCloud, waiting: set[str], pr
 
 
 def _fetch(
-    file: Path, drop: Drop, records: ImageTable, storage: Storage, output: OutputFolder, problem: str | None
+    file: Path, drop: Drop, images: ImageTable, storage: Storage, output: OutputFolder, problem: str | None
 ) -> Result:
     name = image_id(drop)
-    record = records.get(name)
+    record = images.get(name)
     if record is None or not record.state.final:
         reason = problem or "the record is missing"
         return Result(file=path_text(file), image_id=name, state=State.FAILED, reason=reason)

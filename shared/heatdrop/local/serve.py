@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from heatdrop.local.cloud import LocalCloud
+from heatdrop.local.deployment import STACK
 from heatdrop.local.http_api import HttpApi
 from heatdrop.local.moto_cloud import REGION
 from heatdrop.local.send import parameters_of
@@ -30,7 +31,9 @@ def cloud_with_api(
         served(HttpApi(cloud.deployment, cloud.functions), listener) as api,
     ):
         outputs = cloud.deployment.outputs | {"ApiUrl": api}
-        running = RunningCloud(pid=os.getpid(), endpoint=cloud.aws.endpoint, region=REGION, outputs=outputs)
+        running = RunningCloud(
+            pid=os.getpid(), endpoint=cloud.aws.endpoint, region=REGION, stack=STACK, outputs=outputs
+        )
         file = running.write(out)
         try:
             yield cloud, running

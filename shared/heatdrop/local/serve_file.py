@@ -12,11 +12,12 @@ FILE = "serve.json"
 
 
 class RunningCloud(FrozenModel):
-    """Where a local cloud listens, and the outputs of its stack; ``pid`` is the process of ``heatdrop serve``."""
+    """Where a local cloud listens, its stack and the stack's outputs; ``pid`` is the process of ``heatdrop serve``."""
 
     pid: int
     endpoint: str
     region: str
+    stack: str
     outputs: dict[str, str]
 
     @property

@@ -1,4 +1,4 @@
-"""An invocation by SQS: each message on its own, and only those that failed come back."""
+"""Handles a batch of SQS messages one by one; only those that failed return to the queue."""
 
 from collections.abc import Callable
 
@@ -11,17 +11,20 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 logger = Logger(child=True)
 
 RESERVE_MS = 15_000
-"""A message is not begun with less time left than this: a time-out would return the whole batch."""
+"""Milliseconds. No message is begun with less time left: a time-out would return the whole batch to the queue."""
 
 
 class NotEnoughTime(Exception):
-    """The invocation is about to end; the message comes back in another one."""
+    """Too little time is left to begin a message: it returns to the queue for another invocation."""
 
 
 def each_message(
     event: dict[str, object], context: LambdaContext, handle: Callable[[SQSRecord], object]
 ) -> PartialItemFailureResponse:
-    """Call ``handle`` for every message; whatever it raises is logged and returns that message alone."""
+    """Call ``handle`` for every message of an SQS event.
+
+    A message for which it raises is logged and returns to the queue, as the answer tells Lambda; the others do not.
+    """
 
     def guarded(record: SQSRecord) -> None:
         if context.get_remaining_time_in_millis() < RESERVE_MS:
@@ -32,6 +35,6 @@ def each_message(
             logger.exception("message failed", message_id=record.message_id)
             raise
 
-    # A processor of its own for each invocation: a failure of the whole batch is an answer, not an exception.
+    # Where every message failed, Powertools would raise; the answer that names them all is the same, without an alarm.
     processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
     return process_partial_response(event, record_handler=guarded, processor=processor, context=context)

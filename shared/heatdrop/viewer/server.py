@@ -17,7 +17,7 @@ from werkzeug.http import http_date
 from werkzeug.routing import Map, Rule
 
 from heatdrop.api import addresses
-from heatdrop.aws.signing import Signer
+from heatdrop.aws.signing import AwsSigner
 from heatdrop.loopback import ACCEPTED_HOSTS
 from heatdrop.viewer.upstream import Answer, Refused, Upstream
 
@@ -72,7 +72,7 @@ _ROUTES = Map(
 class Viewer:
     """A WSGI application. With a ``token`` it answers only to those who have opened a link that holds it."""
 
-    def __init__(self, api_url: str, signer: Signer | None = None, token: str | None = None) -> None:
+    def __init__(self, api_url: str, signer: AwsSigner | None = None, token: str | None = None) -> None:
         self._upstream, self._token = Upstream(api_url, signer), token
         self._static = {path.name: path for path in STATIC.iterdir() if path.is_file()}
 

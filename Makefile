@@ -7,12 +7,13 @@ ATHERIS_VERSION := 3.0.0
 BUNDLE := build/bundles/chest-xray/bundle.json
 OUT ?= out
 
-.PHONY: acceptance setup run test test-browser test-containers test-faults test-formats test-fuzz lint unit documents lock clean
+.PHONY: acceptance setup run deploy test test-browser test-containers test-faults test-formats test-fuzz lint unit documents lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    explain the demo radiographs, the whole way, into $(OUT)/"
 	@echo "make test   lint, types, template and all tests"
+	@echo "make deploy STACK=name [REGION=...] [PARAMETERS=\"Name=value ...\"]  build all, deploy it into your AWS account"
 	@echo "make test-containers  build the containers and run them, with the SAM CLI and a Docker engine"
 	@echo "make test-faults  1,000 random schedules of faults and 10,000 damaged images (SEED, SCHEDULES, FILES)"
 	@echo "make test-formats  send hundreds of image files through the decoder and through a second reader"
@@ -45,10 +46,16 @@ $(BUNDLE): models/chest-xray/model.json models/chest-xray/weights.npz | $(VENV)/
 run: setup
 	@$(BIN)/heatdrop run --demo --out $(OUT)
 
+# What is not in PARAMETERS keeps the value that the stack has. A value with a space in it: see `heatdrop deploy --help`.
+STACK ?=
+deploy: setup $(TOOLS)/sam/ready
+	@test -n "$(STACK)" || { echo "Say which: make deploy STACK=heatdrop" >&2; exit 2; }
+	@PATH="$(abspath $(TOOLS)/sam/bin):$$PATH" $(BIN)/heatdrop deploy --stack '$(STACK)' \
+	  $(if $(REGION),--region '$(REGION)') $(foreach parameter,$(PARAMETERS),--parameter '$(parameter)')
+
 test: setup lint unit
 
 # Against a deployed stack, with your own AWS credentials: what it drops is erased at the end. STACK=local: heatdrop serve.
-STACK ?=
 acceptance: setup
 	@test -n "$(STACK)" || { echo "Say which: make acceptance STACK=heatdrop" >&2; exit 2; }
 	$(BIN)/heatdrop bench acceptance $(if $(filter local,$(STACK)),--local,--stack $(STACK)) $(ARGUMENTS)

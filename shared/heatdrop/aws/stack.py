@@ -24,17 +24,28 @@ def description_of(stack: str) -> "StackTypeDef":
         InvalidRequest: there is no such stack, or it is not Heatdrop's.
         CloudUnreachable: AWS cannot be asked.
     """
+    described = find_stack(stack)
+    if described is None:
+        raise InvalidRequest(f"there is no stack {stack} in this account and region; name it with --stack")
+    if "ImagesTable" not in {output["OutputKey"] for output in described.get("Outputs", [])}:
+        raise InvalidRequest(f"the stack {stack} is not one of Heatdrop's")
+    return described
+
+
+def find_stack(stack: str) -> "StackTypeDef | None":
+    """A stack as CloudFormation describes it; None where there is none, or none that was ever created.
+
+    Raises:
+        CloudUnreachable: AWS cannot be asked.
+    """
     try:
         cloudformation: CloudFormationClient = boto3.client("cloudformation")
         described = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
         if error.response["Error"]["Code"] == "ValidationError":
-            raise InvalidRequest(
-                f"there is no stack {stack} in this account and region; name it with --stack"
-            ) from error
+            return None
         raise CloudUnreachable(f"AWS refuses: {error.response['Error'].get('Message', error)}") from error
     except BotoCoreError as error:
         raise CloudUnreachable(f"AWS cannot be asked: {error}") from error
-    if "ImagesTable" not in {output["OutputKey"] for output in described.get("Outputs", [])}:
-        raise InvalidRequest(f"the stack {stack} is not one of Heatdrop's")
-    return described
+    # A change set that was never executed leaves a stack in this state, and nothing in it.
+    return None if described["StackStatus"] == "REVIEW_IN_PROGRESS" else described

@@ -77,8 +77,8 @@ class MotoCloud:
     def child_environment(self, role: str) -> dict[str, str]:
         """The environment for a process that uses this cloud under a role (an ARN).
 
-        As in AWS, the process gets temporary credentials of that role, by which its calls are known. Of the user's own
-        variables only a few are passed on.
+        As in AWS, the process gets temporary credentials of the role, so each of its calls tells whose it is. Of the
+        user's own variables only a few are passed on.
         """
         kept = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "SSL_CERT_FILE")
         inherited = {name: os.environ[name] for name in kept if name in os.environ}

@@ -61,7 +61,10 @@ class QueuePoller(threading.Thread):
         while len(messages) < self._source.batch_size and not self._stopping.is_set():
             wanted = min(SQS_PAGE, self._source.batch_size - len(messages))
             page = self._under_role.receive_message(
-                QueueUrl=self._source.queue_url, MaxNumberOfMessages=wanted, AttributeNames=["All"]
+                QueueUrl=self._source.queue_url,
+                MaxNumberOfMessages=wanted,
+                AttributeNames=["All"],
+                MessageAttributeNames=["All"],
             ).get("Messages", [])
             messages += page
             if messages and deadline is None:
@@ -99,7 +102,10 @@ def sqs_record(message: "MessageTypeDef", queue_arn: str) -> dict[str, Any]:
         "receiptHandle": message["ReceiptHandle"],
         "body": message["Body"],
         "attributes": message.get("Attributes", {}),
-        "messageAttributes": {},
+        "messageAttributes": {
+            name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
+            for name, value in message.get("MessageAttributes", {}).items()
+        },
         "md5OfBody": message["MD5OfBody"],
         "eventSource": "aws:sqs",
         "eventSourceARN": queue_arn,

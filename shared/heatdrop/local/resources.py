@@ -118,6 +118,8 @@ def _lifecycle_rule(rule: Properties) -> Properties:
     made = {"ID": rule["Id"], "Status": rule["Status"], "Filter": {"Prefix": rule.get("Prefix", "")}}
     if "ExpirationInDays" in rule:
         made["Expiration"] = {"Days": int(rule["ExpirationInDays"])}
+    if "ExpiredObjectDeleteMarker" in rule:
+        made["Expiration"] = _with_booleans({"ExpiredObjectDeleteMarker": rule["ExpiredObjectDeleteMarker"]})
     for name, inner in (
         ("AbortIncompleteMultipartUpload", "DaysAfterInitiation"),
         ("NoncurrentVersionExpiration", "NoncurrentDays"),
@@ -175,12 +177,18 @@ def _subnet_route_table_association(request: _Request) -> Any:
 
 @_makes("AWS::DynamoDB::Table", "TableName", ("Arn", "StreamArn"))
 def _table(request: _Request) -> Any:
-    table = Table.create_from_cloudformation_json(request.name, request.json, request.account, request.region)
-    recovery = request.properties.get("PointInTimeRecoverySpecification")
+    p = request.properties
+    protected = _with_booleans({"DeletionProtectionEnabled": p.get("DeletionProtectionEnabled", False)})
+    json_ = request.json | {"Properties": p | protected}
+    table = Table.create_from_cloudformation_json(request.name, json_, request.account, request.region)
+    recovery, expiry = p.get("PointInTimeRecoverySpecification"), p.get("TimeToLiveSpecification")
     if recovery:
         _client("dynamodb").update_continuous_backups(
             TableName=request.name, PointInTimeRecoverySpecification=_with_booleans(recovery)
         )
+    if expiry:
+        expiry = expiry | _with_booleans({"Enabled": expiry["Enabled"]})
+        _client("dynamodb").update_time_to_live(TableName=request.name, TimeToLiveSpecification=expiry)
     return table
 
 
@@ -191,6 +199,8 @@ def _function(request: _Request) -> Any:
     wanted |= {"FunctionName": request.name}
     for name in ("MemorySize", "Timeout"):
         wanted[name] = int(wanted[name])
+    if "EphemeralStorage" in wanted:
+        wanted["EphemeralStorage"] = {"Size": int(wanted["EphemeralStorage"]["Size"])}
     variables = wanted["Environment"]["Variables"]
     wanted["Environment"] = {"Variables": {name: str(value) for name, value in variables.items()}}
     _client("lambda").create_function(**wanted)
@@ -272,7 +282,8 @@ def _compute_environment(request: _Request) -> Any:
 @_makes("AWS::Batch::JobDefinition", "JobDefinitionName")
 def _job_definition(request: _Request) -> Any:
     p = request.properties
-    wanted = {_camel(name): _camel_keys(value) for name, value in p.items() if name not in {"Type", "Parameters"}}
+    left_out = {"Type", "Parameters", "ResourceRetentionPolicy"}  # the last is for CloudFormation, not for Batch
+    wanted = {_camel(name): _camel_keys(value) for name, value in p.items() if name not in left_out}
     container = wanted["containerProperties"]
     # CloudFormation makes strings of numbers where the service wants strings.
     container["environment"] = [variable | {"value": str(variable["value"])} for variable in container["environment"]]

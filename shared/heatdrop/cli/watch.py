@@ -14,14 +14,18 @@ from heatdrop.vocabulary import State
 def watch(
     stack: Stack = None,
     local: Local = False,
-    label: Annotated[list[str] | None, typer.Option(help="Only this best class; may be repeated.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Only images whose best class this is; may be repeated.")
+    ] = None,
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Least score of the best class.")] = None,
     state: Annotated[list[State] | None, typer.Option(help="Only this state; may be repeated.")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="End after so many; else Ctrl-C ends it.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many notifications.")] = None,
     out: Folder = Path("out"),
     as_json: Json = False,
 ) -> None:
-    """Print the news of images as they come, through a queue that goes away again at the end.
+    """Print notifications as they arrive, until Ctrl-C.
+
+    They come through a queue that is deleted at the end.
 
     Example: heatdrop watch --stack heatdrop --state EXPLAINED --label NORMAL --min-score 0.9
     """
@@ -43,7 +47,7 @@ def watch(
 
 
 def policy_of(label: list[str] | None, min_score: float | None, state: list[State] | None) -> dict[str, Any]:
-    """The filter policy of a subscription, on the attributes of a notification."""
+    """The subscription's filter policy, by the attributes of a notification."""
     policy: dict[str, Any] = {}
     if label:
         policy["label"] = label

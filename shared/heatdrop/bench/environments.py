@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heatdrop.errors import PeerUnavailable
+from heatdrop.project import BUILD
 
-FOLDER = Path("build/bench/envs")
+FOLDER = BUILD / "bench" / "envs"
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def run(
         raise InvalidRequest("name files, folders or patterns, or use --demo")
     files = find_files(paths or [])
     extras.require("local", "tensorflow")
-    ready = bundles.chosen(bundle)
+    ready = bundles.open_or_build(bundle)
     # Imported late: moto takes seconds, and a mistake in the command should be told at once.
     from heatdrop.local.send import STAGES, demo_files, send_files
 
@@ -80,7 +80,7 @@ def classify(paths: Paths, bundle: BundleFolder = None, as_json: Json = False) -
     from heatdrop.explaining.files import classify_files
     from heatdrop.images import Limits
 
-    answers = classify_files(files, bundles.chosen(bundle), Limits())
+    answers = classify_files(files, bundles.open_or_build(bundle), Limits())
     _answer(console.track(answers, "classified", len(files), as_json), as_json)
 
 
@@ -99,7 +99,7 @@ def explain(
     """
     files = find_files(paths)
     output = OutputFolder(out)
-    ready = bundles.chosen(bundle)
+    ready = bundles.open_or_build(bundle)
     with native_output_hidden():
         from heatdrop.explaining.explainer import Explainer
         from heatdrop.explaining.files import explain_files

@@ -26,7 +26,7 @@ def cold_start(
     """
     from heatdrop.bench import cold_start as bench
 
-    ready = bundles.chosen(bundle)
+    ready = bundles.open_or_build(bundle)
     with console.messages.status("preparing") as status:
         report = bench.cold_start(ready, image, rounds, batch, progress=status.update)
     if as_json:

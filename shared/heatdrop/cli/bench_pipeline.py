@@ -29,7 +29,7 @@ def pipeline(
     Example: heatdrop bench pipeline --images 1000
     """
     extras.require("local", "tensorflow")
-    ready = bundles.chosen(bundle)
+    ready = bundles.open_or_build(bundle)
     # moto takes seconds to import.
     from heatdrop.bench import pipeline as bench
     from heatdrop.local.send import demo_files

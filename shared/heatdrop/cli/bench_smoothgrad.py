@@ -10,9 +10,10 @@ from rich.table import Table
 from heatdrop import vocabulary
 from heatdrop.cli import console
 from heatdrop.cli.options import BenchOut, Json, bounds
+from heatdrop.project import BUILD
 from heatdrop.quiet import native_output_hidden
 
-_SCRATCH = Path("build/bench")
+_SCRATCH = BUILD / "bench"
 
 
 def smoothgrad(

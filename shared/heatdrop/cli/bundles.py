@@ -22,7 +22,7 @@ def build(as_json: Json = False) -> None:
 
     Example: heatdrop bundle build
     """
-    _show(chosen(None), as_json)
+    _show(open_or_build(None), as_json)
 
 
 @app.command("pack")
@@ -105,7 +105,7 @@ def _show(found: "Bundle", as_json: bool) -> None:
     )
 
 
-def chosen(folder: Path | None) -> "Bundle":
+def open_or_build(folder: Path | None) -> "Bundle":
     """Open the bundle in ``folder``; without one, that of the bundled model, which is built on first use.
 
     Raises:

@@ -107,10 +107,10 @@ def show_facts(facts: Iterable[tuple[str, str]]) -> None:
         answers.print(f"{name:<10}  {printable(fact)}", markup=False, soft_wrap=True)
 
 
-def show_news(news: "Notification") -> None:
+def show_notification(notice: "Notification") -> None:
     """Print a notification as one line."""
-    best = f"{news.label} {news.score:.3f}" if news.label is not None and news.score is not None else ""
-    line = f"{news.at:%H:%M:%S}  {news.state:<10}  {news.image_id}  {news.key}  {news.reason or best}"
+    best = f"{notice.label} {notice.score:.3f}" if notice.label is not None and notice.score is not None else ""
+    line = f"{notice.at:%H:%M:%S}  {notice.state:<10}  {notice.image_id}  {notice.key}  {notice.reason or best}"
     answers.print(printable(line), markup=False, soft_wrap=True)
 
 

@@ -37,7 +37,7 @@ def serve(
     if find_running(out):
         raise InvalidRequest(f"a cloud of {out} is running already; stop it, or choose another --out")
     extras.require("local", "tensorflow", "view")
-    ready, folder = bundles.chosen(bundle), OutputFolder(out)
+    ready, folder = bundles.open_or_build(bundle), OutputFolder(out)
     # Imported late: moto takes seconds, and a mistake in the command should be told at once.
     from heatdrop.local.serve import cloud_with_api
     from heatdrop.loopback import open_port, served

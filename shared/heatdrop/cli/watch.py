@@ -39,11 +39,11 @@ def watch(
         subscription = Subscription(topic, policy_of(label, min_score, state), wait_seconds=2)
         try:
             console.messages.print("Listening; Ctrl-C ends it.")
-            _print_news(subscription, count, as_json)
+            _print_notifications(subscription, count, as_json)
         finally:
             subscription.close()
     except (BotoCoreError, ClientError) as error:
-        raise CloudUnreachable(f"the news cannot be heard: {error}") from error
+        raise CloudUnreachable(f"notifications cannot be received: {error}") from error
 
 
 def policy_of(label: list[str] | None, min_score: float | None, state: list[State] | None) -> dict[str, Any]:
@@ -58,14 +58,14 @@ def policy_of(label: list[str] | None, min_score: float | None, state: list[Stat
     return policy
 
 
-def _print_news(subscription: Any, count: int | None, as_json: bool) -> None:
-    heard = 0
+def _print_notifications(subscription: Any, count: int | None, as_json: bool) -> None:
+    received = 0
     while True:
-        for news in subscription.pending():
+        for notification in subscription.pending():
             if as_json:
-                console.print_json(news)
+                console.print_json(notification)
             else:
-                console.show_news(news)
-            heard += 1
-            if heard == count:
+                console.show_notification(notification)
+            received += 1
+            if received == count:
                 return

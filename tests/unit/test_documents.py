@@ -19,3 +19,9 @@ def test_links_and_named_files_exist(document: Path) -> None:
     ours = [file for file in files if not file.startswith(("out/", "build/", "bundles/"))]
     missing += [file for file in ours if not any((folder / file).exists() for folder in FOLDERS)]
     assert missing == []
+
+
+def test_the_architecture_names_every_room() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = [path.parent.name for path in (ROOT / "shared" / "heatdrop").glob("*/__init__.py")]
+    assert [room for room in rooms if f"`{room}/`" not in text] == []

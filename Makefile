@@ -107,8 +107,10 @@ unit: setup $(TOOLS)/awscli/ready
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not timed and $(OF_ELSEWHERE)"
 	$(BIN)/pytest -m "timed and $(OF_ELSEWHERE)" $$(grep --recursive --files-with-matches --include='*.py' mark.timed tests)
 
+# Whatever in docs/ is written from the code; tests compare it.
 documents: $(VENV)/ready
 	$(BIN)/python -m heatdrop.api.describe
+	$(BIN)/python -m typer heatdrop.cli.app utils docs --name heatdrop --output docs/commands.md
 
 lock: $(VENV)/ready
 	requirements/lock

@@ -1,4 +1,4 @@
-"""Dollars for a thousand images: what each service is asked for one image, times what it takes for that."""
+"""Dollars for a thousand images: the requests that one image makes to each service, times their prices."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from heatdrop.vocabulary import HeatmapFiles
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds an image takes at each step. ``origin`` says where the figures come from."""
+    """Seconds that an image takes at each step; ``origin`` says where the figures come from."""
 
     infer: float
     """Fetch, decode and predict, in the inference function."""
@@ -24,23 +24,23 @@ class Timings:
 
 @dataclass(frozen=True)
 class Setup:
-    """The parameters of the deployed template that costs depend on, by their defaults."""
+    """The parameters that costs depend on, with the template's defaults."""
 
     lambda_gb: float = 2.0
     images_per_job: int = 50
     top: int = 3
     job_start: float = 30.0
-    """Seconds of compute that a job takes before its first image: container start and model."""
+    """Seconds until a job begins its first image: starting the container and loading the model."""
     spot_discount: float = 0.0
     stored_mb: float = 1.0
-    """The picture, heatmaps and raw maps of an image, together."""
+    """MB stored for an image: picture, heatmaps and raw maps."""
 
 
 def measured_timings(records: Iterable[Mapping[str, Any]], origin: str) -> Timings:
     """The median times of the explained images in a ``results.jsonl``.
 
     Raises:
-        InvalidRequest: it holds none.
+        InvalidRequest: it contains no explained image.
     """
     timed = [record["timings_ms"] for record in records if record["state"] == "EXPLAINED"]
     if not timed:
@@ -53,7 +53,7 @@ def measured_timings(records: Iterable[Mapping[str, Any]], origin: str) -> Timin
 
 
 def stored_mb(records: Iterable[Mapping[str, Any]], folder: Path) -> float:
-    """The median size of an image's artefacts, in MB, of those that lie in ``folder``."""
+    """The median size in MB of an explained image's artefacts, which lie below ``folder``."""
     sizes = [
         sum((folder / path).stat().st_size for path in _artefacts(record))
         for record in records
@@ -70,13 +70,12 @@ def _artefacts(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 WRITE_UNITS = 26
-"""Of one image: 8 for its record, which is above 1 KB once it is explained, 8 for the index of open images and 10 for
-the three that lists are read from. A write that moves an entry to another partition or place counts twice. A test
-counts them."""
+"""DynamoDB write units of one image: 8 for its record, which exceeds 1 KB once it is explained, 8 for the index of open
+images and 10 for the three indexes of lists. A write that moves an index entry counts twice. A test counts them."""
 
 
 def calls_per_image(setup: Setup) -> dict[str, float]:
-    """What one image asks of each service, from the drop to the last notification; a test counts it."""
+    """Requests of one image to each service, from the drop to the last notification. A test counts them."""
     return {
         # The drop itself, its picture, three artefacts a class, and its share of the manifest.
         "PutObject": 2 + 3 * setup.top + 1 / setup.images_per_job,
@@ -91,7 +90,7 @@ def calls_per_image(setup: Setup) -> dict[str, float]:
 
 
 def per_thousand(timings: Timings, setup: Setup, compute: str) -> dict[str, float]:
-    """Dollars a thousand images, by service; storage is for one month."""
+    """Dollars for a thousand images, by service; storage for one month."""
     batch, calls = setup.images_per_job, calls_per_image(setup)
     explain = timings.explain + setup.job_start / batch
     image = {

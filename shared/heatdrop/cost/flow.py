@@ -1,4 +1,4 @@
-"""A day of the pipeline, second by second: where drops wait, and which limit is reached first."""
+"""Simulates a day of the pipeline second by second: where images wait, and which limit is reached first."""
 
 from dataclasses import dataclass
 
@@ -12,27 +12,27 @@ DAY = 24 * 3600
 
 @dataclass(frozen=True)
 class Capacity:
-    """What bounds the flow: the template's defaults and the account's quotas."""
+    """What limits the throughput: the template's parameters and the account's quotas."""
 
     inference_concurrency: int = 20
     """InferenceConcurrency; an account's own default is 1,000."""
     submits_per_second: float = 50.0
-    """SubmitJob calls an account may make."""
+    """SubmitJob requests that AWS Batch accepts per second and account."""
     in_flight: int = 120_000
-    """Messages of one queue that may be received and not yet deleted."""
+    """Messages of one queue that may be in flight: received and not yet deleted."""
     jobs: int = 8
-    """MaxVcpus over four a job, for each of the two compute environments."""
+    """Jobs at once: MaxVcpus by four vCPUs for a job, in each of the two compute environments."""
 
 
 @dataclass(frozen=True)
 class Day:
-    """What a day was like."""
+    """The outcome of a simulated day."""
 
     utilisation: dict[str, float]
-    """Load over limit, by limit, on the average of the busy hours; above 1 a backlog grows."""
+    """Average load during the busy hours as a share of each limit; above 1 a backlog grows."""
     waiting_for_inference: NDArray[np.float64]
     waiting_for_heatmap: NDArray[np.float64]
-    """Images that wait, at each second."""
+    """Number of waiting images at each second."""
 
     @property
     def bottleneck(self) -> str:
@@ -41,7 +41,7 @@ class Day:
 
 
 def load(per_second: float, timings: Timings, setup: Setup, limits: Capacity) -> dict[str, float]:
-    """Each limit's utilisation at a steady rate of drops."""
+    """The utilisation of each limit at a steady rate of drops."""
     batch = min(setup.images_per_job, max(1.0, per_second * _WINDOW))
     invocation = timings.infer * batch
     return {
@@ -53,11 +53,11 @@ def load(per_second: float, timings: Timings, setup: Setup, limits: Capacity) ->
 
 
 _WINDOW = 5.0
-"""BatchingWindowSeconds: how long a lone drop waits for company."""
+"""The template's BatchingWindowSeconds: how long a drop waits for others to share a job with."""
 
 
 def simulate(images: float, timings: Timings, setup: Setup, limits: Capacity, busy_hours: float = 24.0) -> Day:
-    """Let ``images`` come evenly within ``busy_hours`` of a day, and follow the two queues."""
+    """Let ``images`` arrive evenly within the first ``busy_hours`` of a day, and follow the two queues."""
     rate = images / (busy_hours * 3600)
     utilisation = load(rate, timings, setup, limits)
     batch = min(setup.images_per_job, max(1.0, rate * _WINDOW))
@@ -66,7 +66,7 @@ def simulate(images: float, timings: Timings, setup: Setup, limits: Capacity, bu
         limits.submits_per_second * batch,
         limits.in_flight / (timings.infer * batch),
     )
-    # A backlog fills whole jobs, so that the start of each is shared by as many images as may be.
+    # With a backlog every job is full, so that its start is shared by the most images.
     explain_rate = limits.jobs / (timings.explain + setup.job_start / setup.images_per_job)
     drops = np.where(np.arange(DAY) < busy_hours * 3600, rate, 0.0)
     inferring, explaining = np.zeros(DAY), np.zeros(DAY)

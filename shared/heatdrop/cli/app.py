@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from heatdrop.cli import bench, bundles, console, cost, deploy, doctor, drop, extras, redrive, results, serve, view, watch
+from heatdrop.cli import (
+    bench,
+    bundles,
+    console,
+    cost,
+    deploy,
+    doctor,
+    drop,
+    extras,
+    redrive,
+    results,
+    serve,
+    view,
+    watch,
+)
 from heatdrop.cli.options import BundleFolder, Json, Out, Paths, with_settings
 from heatdrop.errors import InvalidRequest
 from heatdrop.explaining.inputs import find_files

@@ -100,8 +100,12 @@ test-browser: setup
 	  fi; }
 	$(BIN)/pytest -m browser tests/browser
 
+# WORKERS test at once. A file stays in one of them, each imports TensorFlow once; what judges by the clock is last, alone.
+WORKERS ?= 2
+OF_ELSEWHERE := not containers and not browser
 unit: setup $(TOOLS)/awscli/ready
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not timed and $(OF_ELSEWHERE)"
+	$(BIN)/pytest -m "timed and $(OF_ELSEWHERE)" $$(grep --recursive --files-with-matches --include='*.py' mark.timed tests)
 
 documents: $(VENV)/ready
 	$(BIN)/python -m heatdrop.api.describe

@@ -77,6 +77,7 @@ def all_made() -> Iterator[Made]:
     yield from bmps()
     yield from tiffs_by_pillow()
     yield from tiffs_by_tifffile()
+    yield from tiffs_of_few_or_odd_bits()
     yield from jpegs_by_opencv()
 
 
@@ -512,12 +513,6 @@ def tiff_kinds() -> Iterator[tuple[str, NDArray[Any], Pixels, dict[str, Any]]]:
     for dtype in DTYPES:
         values, shown = typed(RGB, dtype)
         yield f"RGB {dtype}", values, colour(shown), {"photometric": "rgb"}
-    for bits in (2, 4, 6, 10, 12, 14):
-        values = levels(GREY, bits)
-        shown = spread(values) if bits > 8 else values * 255.0 / (2**bits - 1)
-        yield f"grey {bits} bit", values, colour(shown), {"photometric": "minisblack", "bitspersample": bits}
-        shown = levels(RGB, bits) * 255.0 / (2**bits - 1)
-        yield f"RGB {bits} bit", levels(RGB, bits), colour(shown), {"photometric": "rgb", "bitspersample": bits}
     for dtype, scale in (("u1", 1), ("u2", 257)):
         grey_shown = GREY if scale == 1 else spread(GREY)
         for base, plain, photometric in ((GREY, grey_shown, "minisblack"), (RGB, RGB, "rgb")):
@@ -543,12 +538,70 @@ def tiff_kinds() -> Iterator[tuple[str, NDArray[Any], Pixels, dict[str, Any]]]:
         inks = 255 - np.dstack([RGB, ALPHA])
         shown = over_black(RGB, ALPHA)
         yield f"CMYK {dtype}", (inks.astype(np.uint32) * scale).astype(dtype), shown, {"photometric": "separated"}
-    for bits in (8, 4, 16):
-        index = GREY if bits == 8 else levels(GREY, bits) if bits == 4 else GREY.astype(np.uint16)
+    for bits in (8, 16):
+        index = GREY if bits == 8 else GREY.astype(np.uint16)
         palette = np.random.default_rng(bits).integers(0, 256, (3, 2**bits)).astype(np.uint16) * 257
         options = {"photometric": "palette", "colormap": palette}
-        options |= {"bitspersample": 4} if bits == 4 else {}
         yield f"palette {bits} bit", index, (palette.T // 257).astype(np.uint8)[index], options
+
+
+def tiff_plain(
+    pieces: list[bytes], tags: dict[int, int | tuple[int, ...]], *, tile: int = 0, rows: int = HEIGHT, order: str = "<"
+) -> bytes:
+    """Write a TIFF of given strips, or tiles, and no more tags than these, all of them LONGs."""
+    starts = tuple(8 + sum(map(len, pieces[:number])) for number in range(len(pieces)))
+    sizes = tuple(map(len, pieces))
+    where = {322: tile, 323: tile, 324: starts, 325: sizes} if tile else {273: starts, 278: rows, 279: sizes}
+    every = {256: WIDTH, 257: HEIGHT, 259: 1, **where, **tags}
+    entries, far = b"", b""
+    behind = 8 + sum(sizes) + 2 + 12 * len(every) + 4
+    for tag, value in sorted(every.items()):
+        values = value if isinstance(value, tuple) else (value,)
+        stored = struct.pack(f"{order}{len(values)}I", *values)
+        if len(values) > 1:
+            stored, far = struct.pack(f"{order}I", behind + len(far)), far + stored
+        entries += struct.pack(f"{order}HHI", tag, 4, len(values)) + stored
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8 + sum(sizes))
+    return head + b"".join(pieces) + struct.pack(f"{order}H", len(every)) + entries + bytes(4) + far
+
+
+def cut_up(plane: NDArray[Any], bits: int, rows: int, tile: int) -> list[bytes]:
+    """Cut (H, W) or (H, W, 3) samples into strips of ``rows``, or into square tiles, and pack them."""
+    pieces = []
+    for top, left in itertools.product(range(0, HEIGHT, rows), range(0, WIDTH, tile or WIDTH)):
+        part = plane[top : top + rows, left : left + (tile or WIDTH)]
+        if tile:
+            part = np.pad(part, [(0, tile - part.shape[0]), (0, tile - part.shape[1]), (0, 0)][: part.ndim])
+        pieces.append(packed(part, bits))
+    return pieces
+
+
+def tiffs_of_few_or_odd_bits() -> Iterator[Made]:
+    """Bits that fill no whole bytes, which tifffile does not write in every layout."""
+    layouts = {"one strip": (HEIGHT, 0), "strips": (7, 0), "tiles of 16": (16, 16), "tiles of 240": (240, 240)}
+    palette = np.random.default_rng(3).integers(0, 256, (3, 16))
+    for bits, (layout, (rows, tile)), order in itertools.product((1, 2, 4, 6, 10, 12, 14), layouts.items(), "<>"):
+        grey, deep = levels(GREY, bits), levels(RGB, bits)
+        most = 2**bits - 1
+        grey_shown = spread(grey) if bits > 8 else grey * 255.0 / most
+        kinds = [
+            ("black is zero", [grey], 1, colour(grey_shown)),
+            ("white is zero", [grey], 0, colour(255 - grey_shown)),
+        ]
+        if bits > 1:
+            deep_shown = colour(deep * 255.0 / most)
+            kinds += [("RGB", [deep], 2, deep_shown), ("RGB in planes", list(np.moveaxis(deep, -1, 0)), 2, deep_shown)]
+        if bits == 4:
+            kinds.append(("palette", [grey], 3, palette.T.astype(np.uint8)[grey]))
+        for name, planes, photometric, shown in kinds:
+            samples = 3 if photometric == 2 else 1
+            tags: dict[int, int | tuple[int, ...]] = {258: (bits,) * samples, 262: photometric, 277: samples}
+            tags[284] = 2 if len(planes) > 1 else 1
+            if photometric == 3:
+                tags[320] = tuple((palette * 257).reshape(-1).tolist())
+            pieces = [piece for plane in planes for piece in cut_up(plane, bits, rows, tile)]
+            data = tiff_plain(pieces, tags, tile=tile, rows=rows, order=order)
+            yield Made(f"TIFF {bits} bit {name}, {layout}, {order}", data, shown)
 
 
 def tiffs_by_tifffile() -> Iterator[Made]:
@@ -557,11 +610,7 @@ def tiffs_by_tifffile() -> Iterator[Made]:
         for planes in ("contig", "separate") if array.ndim == 3 else (None,):
             stored = np.moveaxis(array, -1, 0) if planes == "separate" else array
             more: dict[str, Any] = {"planarconfig": planes} if planes else {}
-            try:
-                data = tiff_written(stored, **options, **LAYOUTS[layout], **more)
-            except (NotImplementedError, ValueError):
-                # Not every depth is written in every layout.
-                continue
+            data = tiff_written(stored, **options, **LAYOUTS[layout], **more)
             yield Made(f"TIFF {name}, {planes}, {layout}", data, shown)
     some = {
         "grey u1",

@@ -55,7 +55,7 @@ def by_pillow(data: bytes) -> NDArray[Any] | None:
 
 def differs(shown: NDArray[Any], expected: NDArray[Any]) -> bool:
     """Whether two pictures differ by more than rounding and two ways of undoing a lossy code explain."""
-    return shown.shape != expected.shape or np.abs(shown.astype(float) - expected).max() > TOLERANCE
+    return shown.shape != expected.shape or bool(np.abs(shown.astype(float) - expected).max() > TOLERANCE)
 
 
 def compare(files: Iterable[Made]) -> tuple[Counter[str], list[str]]:

@@ -43,6 +43,12 @@ class Statement:
     without_actions: bool = False
     without_resources: bool = False
 
+    @property
+    def text(self) -> str:
+        """Which statement it is, for a reader."""
+        condition = f" if {dict(self.conditions)}" if self.conditions else ""
+        return f"{self.policy}: {', '.join(self.actions)}{condition}"
+
     def covers(self, request: Request) -> bool:
         """Whether it speaks of this request."""
         if self.principal is not None and not _is_principal(self.principal, request):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -40,6 +41,15 @@ class Judged:
     allowed_by: str
 
 
+@dataclass(frozen=True)
+class Granted:
+    """An action that a role may do on a resource, whether or not it ever does."""
+
+    role: str
+    action: str
+    resource: str
+
+
 class Recorder:
     """Judges the calls that arrive at the moto of this process."""
 
@@ -65,7 +75,13 @@ class Recorder:
 
     @cached_property
     def _policies(self) -> stacks.Policies:
-        return stacks.deployed()
+        found = stacks.deployed()
+        for role, statements in found.of_role.items():
+            for statement in statements:
+                if statement.effect == "Allow":
+                    for action, resource in product(statement.actions, statement.resources):
+                        self._write(Granted(found.named(role), action, found.named(resource)))
+        return found
 
     def _judge(self, role: str, call: calls.Call, permission: calls.Permission) -> None:
         if role not in self._policies.of_role:  # another stack was deployed since
@@ -81,13 +97,13 @@ class Recorder:
         if statement is None:
             resource, allowed_by = permission.resource, ""
         else:
-            resource, allowed_by = pattern_of(statement, request), statement.policy
+            resource, allowed_by = pattern_of(statement, request), statement.text
         self._write(
             Judged(policies.named(role), call.operation, permission.action, policies.named(resource), allowed_by)
         )
 
-    def _write(self, judged: Judged) -> None:
-        line = json.dumps(asdict(judged))
+    def _write(self, found: Judged | Granted) -> None:
+        line = json.dumps(asdict(found))
         if line not in self._written:
             self._written.add(line)
             with self._file.open("a", encoding="utf-8") as file:

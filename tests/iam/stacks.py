@@ -41,6 +41,9 @@ def deployed() -> Policies:
     managed: dict[str, list[Statement]] = {}
     roles = {role.name: role for role in iam_backends[DEFAULT_ACCOUNT_ID]["aws"].roles.values()}
     for stack_map in _stacks():
+        found.names[f"arn:aws:cloudformation:eu-west-1:{DEFAULT_ACCOUNT_ID}:stack/{stack_map['AWS::StackName']}/*"] = (
+            "the stack"
+        )
         for logical, kind, properties, physical in _resources(stack_map):
             found.names |= _names(logical, kind, physical)
             match kind:

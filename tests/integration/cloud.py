@@ -20,6 +20,7 @@ from moto.batch.models import Job
 from tests.iam.roles import acting, under
 
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.notifications import Notification
 from heatdrop.aws.record import Record
 from heatdrop.aws.storage import Manifest, Storage
@@ -65,6 +66,25 @@ def load_handler(function: DeployedFunction, **changes: str) -> Callable[[Event,
     with mock.patch.dict(os.environ, function.environment | changes), acting(role):
         spec.loader.exec_module(module)
     return under(role, getattr(module, name))
+
+
+def cloud_of(deployment: Deployment, jobs: list[Job]) -> "Cloud":
+    """A deployed stack with its handlers loaded; ``jobs`` are those that were submitted so far, to any stack."""
+    return Cloud(
+        deployment,
+        jobs,
+        Subscription(deployment.outputs["NotificationsTopic"]),
+        {function.code.name: load_handler(function) for function in deployment.functions},
+        {variable["name"]: variable["value"] for variable in _job_container(deployment)["environment"]},
+        ImageTable(ItemTable(deployment.outputs["ImagesTable"])),
+        Storage(deployment.outputs["ResultsBucket"]),
+    )
+
+
+def _job_container(deployment: Deployment) -> dict[str, Any]:
+    arn = deployment.physical_ids["HeatmapJobDefinition"]
+    (definition,) = boto3.client("batch").describe_job_definitions(jobDefinitions=[arn])["jobDefinitions"]
+    return definition["containerProperties"]
 
 
 @dataclass
@@ -151,8 +171,7 @@ class Cloud:
 
     @cached_property
     def job_role_arn(self) -> str:
-        (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
-        return str(definition["containerProperties"]["jobRoleArn"])
+        return str(_job_container(self.deployment)["jobRoleArn"])
 
     def news(self, *drops: Drop) -> list[Notification]:
         """What subscribers were told of these drops since they were last asked."""

@@ -6,16 +6,11 @@ Nothing moves by itself here: a test drops, makes the event from the samples in 
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 from moto.batch.models import Job
 from tests.iam.recording import recorded
-from tests.integration.cloud import Cloud, load_handler
+from tests.integration.cloud import Cloud, cloud_of
 
-from heatdrop.aws.image_table import ImageTable
-from heatdrop.aws.item_table import ItemTable
-from heatdrop.aws.storage import Storage
-from heatdrop.aws.subscription import Subscription
 from heatdrop.local.deployment import deploy
 from heatdrop.local.moto_cloud import MotoCloud
 from heatdrop.model.bundle import Bundle
@@ -42,17 +37,7 @@ def local_aws(jobs: list[Job]) -> Iterator[MotoCloud]:
 def cloud(small_bundle: Bundle, local_aws: MotoCloud, jobs: list[Job]) -> Cloud:
     """The deployed template with the small model; two noisy samples are enough here."""
     parameters = {"BundleUri": str(small_bundle.folder), "Samples": "2", "MaxBytes": "20000000", "UseGpu": "false"}
-    deployment = deploy(TEMPLATE, parameters)
-    (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
-    return Cloud(
-        deployment,
-        jobs,
-        Subscription(deployment.outputs["NotificationsTopic"]),
-        {function.code.name: load_handler(function) for function in deployment.functions},
-        {variable["name"]: variable["value"] for variable in definition["containerProperties"]["environment"]},
-        ImageTable(ItemTable(deployment.outputs["ImagesTable"])),
-        Storage(deployment.outputs["ResultsBucket"]),
-    )
+    return cloud_of(deploy(TEMPLATE, parameters), jobs)
 
 
 @pytest.fixture(scope="session")

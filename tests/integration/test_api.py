@@ -20,7 +20,7 @@ from tests.integration.test_job_events import failed_job, settle
 from heatdrop.api.describe import DOCUMENTS, text_of
 from heatdrop.ids import image_id
 from heatdrop.local.http_api import HttpApi, event_of
-from heatdrop.loopback import listening, reserved
+from heatdrop.loopback import open_port, served
 from heatdrop.model.bundle import open_bundle, with_certificate
 from heatdrop.model.certificate import Certificate, Check
 from heatdrop.project import TEMPLATE
@@ -351,7 +351,7 @@ def test_fuzzed_requests_are_answered_as_documented(cloud: Cloud, explained: Dro
     )
     options = ("--max-examples", "5", "--seed", "20261124", "--no-color", "--generation-database", "none")
     checks = ("--checks", "all", "--exclude-checks", "unsupported_method,ignored_auth,missing_required_header")
-    with reserved(0) as place, listening(api, place) as url:
+    with open_port(0) as listener, served(api, listener) as url:
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(known)),

@@ -105,7 +105,7 @@ def test_one_whose_job_never_starts_fails_in_the_end_and_the_job_is_cancelled(
     name = request(cloud, final)
     monkeypatch.setattr("heatdrop.pipeline.sweeping.MAX_STUCK", 0)  # as if it had been asked for long ago
     sweep(cloud, final)
-    assert explanation(cloud, final, name).reason == "its heatmap job waits, and no job of the queue runs; ask again"
+    assert explanation(cloud, final, name).reason == "its heatmap job waits, and no other job runs; ask again"
     job = next(job for job in cloud.jobs if job.job_id == explanation(cloud, final, name).job_id)
     assert (job.stop, job.job_stopped_reason) == (True, "the explanation has FAILED: it waited too long")
     assert not is_open(cloud, final)

@@ -190,7 +190,7 @@ def test_image_whose_job_never_starts_fails_after_three_sweeps_and_the_job_is_ca
     record = cloud.record(drop)
     assert record.state is State.FAILED
     assert record.reason == (
-        "no progress for 180 minutes, 3 times: its heatmap job waits, and no job of the queue runs; redrive it"
+        "no progress for 180 minutes, 3 times: its heatmap job waits, and no other job runs; redrive it"
     )
     assert [news.state for news in cloud.news(drop)] == [State.FAILED]
     assert (job.stop, job.job_stopped_reason) == (True, "its images are FAILED: it waited too long")

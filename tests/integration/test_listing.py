@@ -46,7 +46,9 @@ class Table:
             clock.now.return_value = now
             self.records.find_or_add(name, drop)
             if label:
-                self.records.mark_classified(name, (Prediction(label=label, score=score),), model, {})
+                self.records.mark_classified(
+                    name, (Prediction(label=label, score=score),), model, {}, bundle_uri="/opt", job_definition=""
+                )
             if failed:
                 self.records.mark_failed(name, "no GPU")
         self.ids.append(name)

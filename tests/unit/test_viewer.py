@@ -15,7 +15,7 @@ from werkzeug.test import Client, TestResponse
 
 from heatdrop.aws.signing import AwsSigner
 from heatdrop.errors import InvalidRequest, NotSignedIn
-from heatdrop.loopback import listening, reserved
+from heatdrop.loopback import open_port, served
 from heatdrop.viewer import colortables, server
 from heatdrop.viewer.server import COOKIE, GUARD, Viewer
 
@@ -343,13 +343,13 @@ def test_without_credentials_or_region_the_next_step_is_said(
 def test_a_server_listens_on_this_machine_alone_and_says_when_its_port_is_taken(
     upstream: Upstream, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with reserved(0) as place, listening(Viewer(upstream.url), place) as address:
-        host, port = place.getsockname()
+    with open_port(0) as listener, served(Viewer(upstream.url), listener) as address:
+        host, port = listener.getsockname()
         assert (host, address) == ("127.0.0.1", f"http://127.0.0.1:{port}")
         with urllib.request.urlopen(address, timeout=30) as answer:
             assert b"not a medical device" in answer.read()
         with pytest.raises(InvalidRequest, match="--view-port"):
-            reserved(port, "--view-port")
+            open_port(port, "--view-port")
     assert capfd.readouterr().err == ""
 
 

@@ -56,8 +56,15 @@ class Explanations:
             drop=record.drop,
             predictions=tuple(p for p in record.predictions if p.label in wanted.labels),
         )
-        manifest = Manifest(manifest_id=wanted.explanation_id, model=model, settings=wanted.settings, images=(entry,))
-        job_id = self._jobs.submit(wanted.explanation_id, self._storage.put_manifest(manifest))
+        manifest = Manifest(
+            manifest_id=wanted.explanation_id,
+            model=model,
+            bundle_uri=record.bundle_uri,
+            settings=wanted.settings,
+            images=(entry,),
+        )
+        key = self._storage.put_manifest(manifest)
+        job_id = self._jobs.submit(wanted.explanation_id, key, record.job_definition)
         return self._table.mark_submitted(record.image_id, wanted.explanation_id, job_id)
 
 

@@ -14,16 +14,15 @@ from heatdrop.aws.jobs import JobQueue
 from heatdrop.aws.links import Link, Links, UploadLink
 from heatdrop.aws.listing import Filter, Listing
 from heatdrop.aws.record import Record, RequestedExplanation
-from heatdrop.aws.settings import Destinations, ExplanationDefaults
+from heatdrop.aws.settings import Destinations, ExplanationDefaults, JobQueues
 from heatdrop.aws.storage import Storage
 from heatdrop.errors import FileTooLarge, NotFound, NotNow
 
 
-class ApiSettings(Destinations, ExplanationDefaults):
+class ApiSettings(Destinations, JobQueues, ExplanationDefaults):
     """The environment of the API function."""
 
     input_bucket: str
-    job_queue: str
     job_definition: str
     page_token_secret: str
     link_seconds: Annotated[int, Field(gt=0)]
@@ -40,7 +39,7 @@ class Service:
         self._listing = Listing(settings.images_table)
         self._links = Links(settings.input_bucket, settings.results_bucket, settings.link_seconds)
         self._tokens = PageTokens(key_in(settings.page_token_secret))
-        jobs = JobQueue(settings.job_queue, settings.job_definition)
+        jobs = JobQueue(settings.for_requests, settings.job_definition)
         self.explanations = Explanations(
             ExplanationTable(items), Storage(settings.results_bucket), jobs, settings.explanation
         )

@@ -1,6 +1,7 @@
 """Reads SQS messages: S3 events, failed Batch jobs, the schedule of the sweep, and dead letters."""
 
 import json
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -62,10 +63,10 @@ class DeadDrops(FrozenModel):
     drops: tuple[Drop, ...]
 
 
-def read_job_event(body: str, bucket: str, job_queue: str) -> JobFailure | Sweep | DeadDrops | None:
+def read_job_event(body: str, bucket: str, job_queues: Collection[str]) -> JobFailure | Sweep | DeadDrops | None:
     """What a message of the job events queue, or of the dead-letter queue of ``bucket``, says.
 
-    None for a job of another queue than ``job_queue``.
+    None for a job of another queue than ``job_queues``.
 
     Raises:
         UnknownEvent: it is none of the three.
@@ -80,6 +81,6 @@ def read_job_event(body: str, bucket: str, job_queue: str) -> JobFailure | Sweep
         failure = JobFailure(
             job_id=detail["jobId"], manifest_key=detail["parameters"]["manifest"], reason=failure_reason(detail)
         )
-        return failure if detail["jobQueue"] == job_queue else None
+        return failure if detail["jobQueue"] in job_queues else None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnknownEvent(f"not a failed job, a sweep or a drop ({len(body)} characters)") from error

@@ -5,7 +5,7 @@ A state moves one way only, so a step that runs twice changes nothing the second
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 
@@ -49,13 +49,31 @@ class ImageTable:
         return record if self._items.add(item) else record_in(self._items, image_id)
 
     def mark_classified(
-        self, image_id: str, predictions: tuple[Prediction, ...], model: ModelName, timings_ms: dict[str, float]
+        self,
+        image_id: str,
+        predictions: tuple[Prediction, ...],
+        model: ModelName,
+        timings_ms: dict[str, float],
+        *,
+        bundle_uri: str,
+        job_definition: str,
     ) -> Record:
-        """RECEIVED -> CLASSIFIED; a record in any other state stays as it is."""
+        """RECEIVED -> CLASSIFIED; a record in any other state stays as it is.
+
+        Args:
+            image_id: of the image.
+            predictions: of every class, best first.
+            model: that made them.
+            timings_ms: milliseconds of each step.
+            bundle_uri: where that model's bundle lies.
+            job_definition: ARN of the job definition that was deployed with it.
+        """
         best = predictions[0]
         values = {
             "predictions": predictions,
             "model": model,
+            "bundle_uri": bundle_uri,
+            "job_definition": job_definition,
             "timings_ms": timings_ms,
             "label": best.label,
             "score": best.score,
@@ -120,7 +138,8 @@ class ImageTable:
                 "updated_at": iso(now()),
             },
             remove=[
-                *("reason", "predictions", "model", "job_id", "manifest_id", "announced", "timings_ms", "times_stuck"),
+                *("reason", "predictions", "model", "bundle_uri", "job_definition", "job_id", "manifest_id"),
+                *("announced", "timings_ms", "times_stuck"),
                 *("label", "score", "label_shard"),
             ],
         )
@@ -129,8 +148,8 @@ class ImageTable:
     def failed(self) -> Iterator[Record]:
         """Every FAILED image, as it is now."""
         for shard in map(str, range(SHARDS)):
-            for image_id in self._items.keys(BY_STATE, Key("state_shard").eq(partition(shard, State.FAILED))):
-                record = self.get(image_id)
+            for item in self._items.query(BY_STATE, Key("state_shard").eq(partition(shard, State.FAILED))):
+                record = self.get(item["image_id"])
                 if record and record.state is State.FAILED:
                     yield record
 
@@ -139,6 +158,14 @@ class ImageTable:
         moved = {"state": to, "state_shard": partition(shard_of(image_id), to), "updated_at": iso(now())}
         item = self._items.update_if(image_id, condition, put=values | moved)
         return record_of(item) if item else record_in(self._items, image_id)
+
+
+class OpenImage(NamedTuple):
+    """What the index of open images holds of one of them."""
+
+    image_id: str
+    job_id: str | None
+    """Of its own job; None also where the index was made before it held the ids of jobs."""
 
 
 class OpenImages:
@@ -150,11 +177,12 @@ class OpenImages:
     def __init__(self, items: ItemTable) -> None:
         self._items = items
 
-    def unchanged_since(self, moment: datetime) -> Iterator[str]:
-        """The ids of the open images without progress since ``moment``."""
+    def unchanged_since(self, moment: datetime) -> Iterator[OpenImage]:
+        """The open images whose records have not changed since ``moment``."""
         for shard in map(str, range(SHARDS)):
             keys = Key("open_shard").eq(shard) & Key("updated_at").lt(iso(moment))
-            yield from self._items.keys(OPEN_INDEX, keys)
+            for item in self._items.query(OPEN_INDEX, keys):
+                yield OpenImage(item["image_id"], item.get("job_id"))
 
     def mark_active(self, record: Record) -> None:
         """Count this moment as progress: the job of the image runs, or waits for its turn."""

@@ -86,13 +86,12 @@ class ItemTable:
         except self._table.meta.client.exceptions.ConditionalCheckFailedException:
             return None
 
-    def keys(self, index: str, condition: ConditionBase) -> Iterator[str]:
-        """The keys of all items that a query on an index finds, page by page."""
-        request: dict[str, Any] = {"IndexName": index, "KeyConditionExpression": condition}
+    def query(self, index: str, condition: ConditionBase, **more: Any) -> Iterator[Item]:
+        """What an index holds of all items that a query finds, page by page; ``more`` as ``Table.query`` takes it."""
+        request: dict[str, Any] = {"IndexName": index, "KeyConditionExpression": condition, **more}
         while True:
             page = self._table.query(**request)
-            for item in page["Items"]:
-                yield str(item[KEY])
+            yield from page["Items"]
             if "LastEvaluatedKey" not in page:
                 break
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]

@@ -71,6 +71,5 @@ def _signing_client() -> "S3Client":
     """
     own_endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     style: Literal["path", "virtual"] = "path" if own_endpoint else "virtual"
-    s3 = Config(s3={"addressing_style": style, "us_east_1_regional_endpoint": "regional"})
-    client: S3Client = boto3.client("s3", config=Config(signature_version="s3v4").merge(s3))
-    return client
+    s3 = Config(signature_version="s3v4", s3={"addressing_style": style, "us_east_1_regional_endpoint": "regional"})
+    return boto3.client("s3", config=s3)

@@ -45,6 +45,10 @@ class Record(FrozenModel):
     reason: str | None = None
     predictions: tuple[Prediction, ...] = ()
     model: ModelName | None = None
+    bundle_uri: str | None = None
+    """Where the bundle of ``model`` lay when it classified the image; records of earlier versions lack it."""
+    job_definition: str | None = None
+    """ARN of the job definition that was deployed with that bundle; records of earlier versions lack it."""
     job_id: str | None = None
     manifest_id: str | None = None
     picture: str | None = None

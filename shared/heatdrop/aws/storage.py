@@ -31,6 +31,9 @@ class Manifest(FrozenModel):
 
     manifest_id: str
     model: ModelName
+    """That made the predictions, and so is to explain them; its version is a digest of the bundle."""
+    bundle_uri: str | None = None
+    """Where the bundle of ``model`` lies; manifests of earlier versions lack it, and mean the bundle of the job."""
     settings: ExplanationSettings
     images: tuple[ManifestEntry, ...]
 

@@ -39,16 +39,16 @@ def serve(
     extras.require("local", "tensorflow", "view")
     ready, folder = bundles.chosen(bundle), OutputFolder(out)
     # Imported late: moto takes seconds, and a mistake in the command should be told at once.
-    from heatdrop.local.serve import serving
-    from heatdrop.loopback import listening, reserved
+    from heatdrop.local.serve import cloud_with_api
+    from heatdrop.loopback import open_port, served
     from heatdrop.viewer.server import Viewer
 
-    with reserved(view_port, "--view-port") as place:
+    with open_port(view_port, "--view-port") as listener:
         console.messages.print("Deploying the template on this machine ...")
         token = secrets.token_urlsafe()
         with (
-            serving(ready, settings, folder.root, port) as (cloud, running),
-            listening(Viewer(running.outputs["ApiUrl"], token=token), place) as viewer,
+            cloud_with_api(ready, settings, folder.root, port) as (cloud, running),
+            served(Viewer(running.outputs["ApiUrl"], token=token), listener) as viewer,
         ):
             link = f"{viewer}/?token={token}"
             if as_json:

@@ -4,6 +4,7 @@ Grey passes through the modality transformation (PS3.3 C.11.1), then the VOI tra
 none, the least value becomes black and the greatest white. Padding (C.7.5.1.1.2) takes no part in this and is black.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -135,7 +136,9 @@ def _stretched(values: NDArray[Any], used: NDArray[np.bool_]) -> NDArray[np.floa
 def _padding(stored: NDArray[Any], dataset: FileDataset, layout: Layout) -> NDArray[np.bool_]:
     """Which stored values stand for no part of the picture."""
     name = _PADDING[layout.keyword]
-    read = number if stored.dtype.kind == "f" else partial(_stored_integer, layout=layout)
+    # Padding of floating point is often the greatest number that there is.
+    whole = stored.dtype.kind != "f"
+    read = partial(_stored_integer, layout=layout) if whole else partial(number, greatest=math.inf)
     value = read(dataset, f"{name}Value")
     if value is None:
         return np.zeros(stored.shape, bool)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 _GREATEST = float(np.finfo(np.float32).max)
-"""A larger number is a slip of the pen, and what is computed with it would leave the range of float64."""
+"""A larger number to compute with is a slip of the pen, and results would leave the range of float64."""
 
 
 def value(dataset: Dataset, keyword: str) -> Any:
@@ -23,15 +23,16 @@ def value(dataset: Dataset, keyword: str) -> Any:
         return held.decode("latin-1").split("\\") if isinstance(held, bytes) else None
 
 
-def numbers(dataset: Dataset, keyword: str) -> list[float | None]:
-    """The numbers that an element holds; None in the place of each that is no finite number."""
+def numbers(dataset: Dataset, keyword: str, *, greatest: float = _GREATEST) -> list[float | None]:
+    """The numbers that an element holds; None in the place of each that is none, not finite, or above ``greatest``."""
     found = value(dataset, keyword)
-    return [_number(part) for part in (found if _is_several(found) else [found])]
+    read = [_number(part) for part in (found if _is_several(found) else [found])]
+    return [number if number is not None and abs(number) <= greatest else None for number in read]
 
 
-def number(dataset: Dataset, keyword: str) -> float | None:
+def number(dataset: Dataset, keyword: str, *, greatest: float = _GREATEST) -> float | None:
     """The first number that an element holds."""
-    return next(iter(numbers(dataset, keyword)), None)
+    return next(iter(numbers(dataset, keyword, greatest=greatest)), None)
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
@@ -77,4 +78,4 @@ def _number(part: object) -> float | None:
         found = float(str(part))
     except ValueError:
         return None
-    return found if math.isfinite(found) and abs(found) <= _GREATEST else None
+    return found if math.isfinite(found) else None

@@ -122,7 +122,7 @@ def read_layout(dataset: FileDataset) -> Layout:
             if (codestream.width, codestream.height) != (columns, rows):
                 raise DamagedImage("The DICOM contradicts itself about its size; export it again.")
     samples, photometric = _colours(dataset, syntax, codestream)
-    allocated = PIXELS[keyword] or _allocated(dataset, codestream)
+    allocated = PIXELS[keyword] or _allocated(dataset, codestream, encapsulated=syntax.is_encapsulated)
     stored, high = _bits(dataset, allocated, syntax, codestream)
     signed = integer(dataset, "PixelRepresentation")
     if signed not in (0, 1):
@@ -231,11 +231,11 @@ def _colours(dataset: FileDataset, syntax: UID, codestream: Codestream | None) -
     return samples, photometric
 
 
-def _allocated(dataset: FileDataset, codestream: Codestream | None) -> int:
+def _allocated(dataset: FileDataset, codestream: Codestream | None, *, encapsulated: bool) -> int:
     if codestream:
         return 8 if codestream.bits <= 8 else 16 if codestream.bits <= 16 else 32
     allocated = _required(dataset, "BitsAllocated")
-    if allocated not in (1, 8, 16, 32, 64):
+    if allocated not in ((8, 16, 32) if encapsulated else (1, 8, 16, 32, 64)):
         raise UnsupportedImage(f"The DICOM has {allocated} bits allocated, which is not read; export it with 8 or 16.")
     return allocated
 

@@ -142,7 +142,8 @@ def exif_orientation(exif: bytes) -> int:
     if layout.big:
         return 1
     (start,) = struct.unpack_from(layout.pointer, exif, 4)
-    for at in range(start + 2, len(exif) - 11, 12):
+    number = int.from_bytes(exif[start : start + 2], "little" if layout.order == "<" else "big")
+    for at in range(start + 2, min(start + 2 + 12 * number, len(exif) - 11), 12):
         tag, type_, count = struct.unpack_from(layout.entry, exif, at)
         if tag == ORIENTATION and type_ in TYPES and count:
             kind = np.dtype(layout.order + TYPES[type_])

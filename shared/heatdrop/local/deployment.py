@@ -1,6 +1,6 @@
-"""The real template, deployed into the local cloud, and what came of it.
+"""Deploys the real template into the local cloud, and describes the deployed stack.
 
-Everything here is read back from the deployed stack; the template itself is asked only where the code lies.
+The description is read back from the services; only the folders of the code are taken from the template itself.
 """
 
 import json
@@ -64,7 +64,7 @@ def deploy(template: Path, parameters: Mapping[str, str], stack_name: str = STAC
         DeploymentFailed: naming each that does not.
     """
     source = read_template(template)
-    # Defaults are passed like the rest: moto converts lists and numbers only of what it is given.
+    # Defaults are passed explicitly, since moto converts lists and numbers only in parameters that it is given.
     values = {name: str(parameter["Default"]) for name, parameter in source["Parameters"].items()} | dict(parameters)
     transformed = to_cloudformation(template, values)
     cloudformation = boto3.client("cloudformation")

@@ -1,7 +1,7 @@
-"""What moto's CloudFormation leaves out: types it does not create, and properties it drops.
+"""Creates what moto's CloudFormation does not: missing resource types, and properties that it ignores.
 
-moto finds the maker of a type among the subclasses of ``CloudFormationModel``; the last one that names a type is
-taken. Each maker here calls the service's own API with the properties that CloudFormation resolved.
+moto looks for the class of a resource type among the subclasses of ``CloudFormationModel`` and takes the last that
+names it. The functions here become such classes; each calls the service's API with the resolved properties.
 """
 
 import json
@@ -23,13 +23,13 @@ Properties = dict[str, Any]
 
 
 def _client(service: str) -> Any:
-    """A client without types: what CloudFormation resolved has none either."""
+    """An untyped client, since the properties from CloudFormation are untyped too."""
     return boto3.client(service)  # type: ignore[call-overload]
 
 
 @dataclass
 class _Created:
-    """A thing that moto keeps no object for: what Ref and GetAtt give."""
+    """Stands for a resource that moto has no object for; holds what Ref and GetAtt return."""
 
     type: str
     physical_resource_id: str
@@ -42,12 +42,12 @@ class _Created:
         return True
 
     def delete(self, account_id: str, region: str) -> None:
-        """Nothing to do: the whole cloud ends with its process."""
+        """Do nothing: the whole cloud ends with its process."""
 
 
 @dataclass(frozen=True)
 class _Request:
-    """One resource to make, its intrinsic functions resolved."""
+    """A resource to create, its intrinsic functions resolved."""
 
     name: str
     properties: Properties
@@ -83,7 +83,7 @@ _registered: list[type] = []
 
 
 def install() -> None:
-    """Make moto look its makers up again, so that it finds those of this module."""
+    """Clear moto's caches of resource classes, so that it finds those of this module."""
     for lookup in (parsing.get_model_list, parsing.get_model_map, parsing.get_name_type_map):
         lookup.cache_clear()
 

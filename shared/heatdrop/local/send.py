@@ -1,4 +1,4 @@
-"""Send files the whole way and wait until each is final, as anyone would who uses the cloud: subscribe, put, read."""
+"""Send files through a local cloud, as a user of the real one would: subscribe, put objects, read the results."""
 
 from collections.abc import Callable, Sequence
 from importlib.resources import files as package_files
@@ -21,7 +21,7 @@ from heatdrop.vocabulary import Drop, ExplanationSettings, Result, State
 STAGES = ("dropped", "classified", "explained")
 
 Progress = Callable[[str, int], None]
-"""Called with a stage and how many images are through it."""
+"""Called with the name of a stage and how many images have passed it."""
 
 _DEMO = ("RG1_UNCR.dcm", "RG1_J2KR.dcm", "RG1_J2KI.dcm", "RG3_J2KI.dcm")
 
@@ -39,9 +39,9 @@ def send_files(
     output: OutputFolder,
     progress: Progress = lambda stage, done: None,
 ) -> list[Result]:
-    """Drop every file, wait until all are final, and fetch their results; one answer a file, in order.
+    """Drop every file, wait until each has a final state, and save and return the results in the order of ``files``.
 
-    When the local cloud gives up before an image is final, that image's answer is FAILED and says why.
+    When the local cloud breaks down, the images that are not final yet are answered as FAILED, with the reason.
     """
     with LocalCloud(parameters_of(bundle, settings), output.root / "logs") as cloud:
         outputs = cloud.deployment.outputs
@@ -66,7 +66,7 @@ def send_files(
 
 
 def parameters_of(bundle: Bundle, settings: ExplanationSettings) -> dict[str, str]:
-    """The parameters of the template for a cloud on this machine."""
+    """The template's parameters for a local cloud that uses this bundle and these settings."""
     return {
         "BundleUri": str(bundle.folder.resolve()),
         "Method": settings.method,
@@ -75,7 +75,7 @@ def parameters_of(bundle: Bundle, settings: ExplanationSettings) -> dict[str, st
         "NoiseLevel": f"{settings.noise_level:.6f}",
         "Estimator": settings.estimator,
         "Dicom": str(settings.dicom).lower(),
-        # A person is waiting, and everything is dropped at once.
+        # Short, since somebody waits, and all images are dropped at once anyway.
         "BatchingWindowSeconds": "1",
         # The job definition without a GPU: this machine need not have one.
         "UseGpu": "false",
@@ -94,12 +94,12 @@ def _key(file: Path) -> str:
 
 
 def _follow(subscription: Subscription, cloud: LocalCloud, waiting: set[str], progress: Progress) -> str | None:
-    """Count the news until every image is final; says what is wrong when the cloud gives up before."""
+    """Report progress until every image is final; returns what is wrong if the cloud breaks down before."""
     classified: set[str] = set()
     final: set[str] = set()
     try:
         for notification in subscription.until_final(waiting, cloud.check):
-            # An image that ends early is through the later stages too.
+            # An image that was rejected counts as through all stages.
             classified.add(notification.image_id)
             if notification.state.final:
                 final.add(notification.image_id)

@@ -10,7 +10,7 @@ from typing import Annotated
 from aws_lambda_powertools import Logger
 from pydantic import Field
 
-from heatdrop.aws.bundles import open_bundle_at
+from heatdrop.aws.bundles import in_s3, model_at, open_bundle_at
 from heatdrop.aws.explanation_table import ExplanationTable
 from heatdrop.aws.image_table import ImageTable
 from heatdrop.aws.item_table import ItemTable
@@ -23,7 +23,7 @@ from heatdrop.errors import HeatdropError, InvalidBundle
 from heatdrop.explaining.explainer import Explainer, Explanation
 from heatdrop.images import Limits
 from heatdrop.images.guarded import GuardedDecoder
-from heatdrop.model.bundle import KERAS_MODEL
+from heatdrop.model.bundle import KERAS_MODEL, Bundle
 from heatdrop.model.gpu import find_gpus
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.timing import milliseconds
@@ -76,7 +76,7 @@ class HeatmapJob:
 
         Raises:
             GpuMissing: the job was promised a GPU and finds none.
-            InvalidBundle: the bundle cannot be used, or is not the model that made the predictions.
+            InvalidBundle: the bundle of the model that made the predictions cannot be read.
 
         Before either is raised, all images that are left become FAILED with its message.
         """
@@ -115,17 +115,34 @@ class HeatmapJob:
 
     def _load(self, manifest: Manifest, decoder: GuardedDecoder) -> Explainer:
         gpus = find_gpus(required=self._settings.require_gpu)
-        bundle = open_bundle_at(self._settings.bundle_uri, KERAS_MODEL)
-        if bundle.model != manifest.model:
-            raise InvalidBundle(
-                f"the predictions are of {manifest.model.name} {manifest.model.version}, but the job holds "
-                f"{bundle.model.name} {bundle.model.version}; deploy both containers with one bundle, then redrive"
-            )
+        bundle = self._bundle_of(manifest)
         started = time.perf_counter()
         explainer = Explainer(bundle, manifest.settings, self._limits, decoder.decode)
         seconds = round(time.perf_counter() - started, 1)
         logger.info("model loaded", seconds=seconds, images=len(manifest.images), gpus=gpus)
         return explainer
+
+    def _bundle_of(self, manifest: Manifest) -> Bundle:
+        """The bundle that made the predictions: the job's own one, or the one that the manifest names in S3.
+
+        Raises:
+            InvalidBundle: neither of them is that bundle.
+        """
+        own, named = self._settings.bundle_uri, manifest.bundle_uri
+        held = model_at(own)
+        if held == manifest.model:
+            return open_bundle_at(own, KERAS_MODEL)
+        if named and in_s3(named) and model_at(named) == manifest.model:
+            return open_bundle_at(named, KERAS_MODEL)
+        if named and in_s3(named):
+            advice = "Let heatmap jobs read that place (parameter BundlesUnder), then redrive the image"
+        else:
+            advice = "Redrive the image, or drop it again, to have it classified by the deployed model"
+        raise InvalidBundle(
+            f"the predictions are of {manifest.model.name} {manifest.model.version}, whose bundle the heatmap job "
+            f"cannot read at {named or own}; the job holds "
+            f"{f'{held.name} {held.version}' if held else 'no bundle'}. {advice}"
+        )
 
     def _explain(self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, record: Record) -> Record:
         """Explain one image and store its heatmaps, or mark it FAILED; returns the record as it is then."""

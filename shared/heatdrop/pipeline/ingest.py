@@ -1,6 +1,7 @@
 """The inference function: classifies drops, and submits one heatmap job for all of an invocation."""
 
 import time
+from itertools import groupby
 from typing import Annotated
 
 from aws_lambda_powertools import Logger, Metrics
@@ -29,7 +30,7 @@ from heatdrop.model.classifier import Classifier
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.queues import each_message
 from heatdrop.timing import milliseconds
-from heatdrop.vocabulary import Drop, ModelName, State
+from heatdrop.vocabulary import Drop, State
 
 logger = Logger(child=True)
 metrics = Metrics()
@@ -56,6 +57,7 @@ class Ingest:
         self._decoder = GuardedDecoder()
         # Its process starts while this one loads the model.
         self._decoder.start()
+        self._bundle_uri, self._job_definition = settings.bundle_uri, settings.job_definition
         self._classifier = Classifier(open_bundle_at(settings.bundle_uri, LITERT_MODEL))
         items = ItemTable(settings.images_table)
         self._images, self._models = ImageTable(items), ModelTable(items)
@@ -114,21 +116,41 @@ class Ingest:
             bundle = self._classifier.bundle
             self._models.add(bundle.model, bundle.labels, bundle.description.certificate)
             self._model_is_added = True
-        return self._images.mark_classified(record.image_id, predictions, self._classifier.bundle.model, timings)
+        return self._images.mark_classified(
+            record.image_id,
+            predictions,
+            self._classifier.bundle.model,
+            timings,
+            bundle_uri=self._bundle_uri,
+            job_definition=self._job_definition,
+        )
 
     def _submit(self, waiting: dict[str, Record]) -> None:
-        """Submit one job for each model: a drop that was classified before an upgrade is explained by its own model."""
-        for model in sorted({record.model for record in waiting.values() if record.model}, key=lambda m: m.version):
-            self._submit_job(model, {name: record for name, record in waiting.items() if record.model == model})
+        """Submit one job for each bundle: what an older model has classified is explained by that model."""
 
-    def _submit_job(self, model: ModelName, waiting: dict[str, Record]) -> None:
-        name = ids.manifest_id(waiting, model.version, self._explanation.model_dump_json())
-        entries = [
-            ManifestEntry(image_id=image_id, drop=record.drop, predictions=record.predictions)
-            for image_id, record in sorted(waiting.items())
-        ]
-        manifest = Manifest(manifest_id=name, model=model, settings=self._explanation, images=tuple(entries))
-        job_id = self._jobs.submit(name, self._storage.put_manifest(manifest))
-        logger.info("submitted", job_id=job_id, manifest_id=name, images=len(waiting))
-        for image_id in waiting:
-            self._images.mark_submitted(image_id, name, job_id)
+        def bundle(record: Record) -> tuple[str, ...]:
+            version = record.model.version if record.model else ""
+            return version, record.bundle_uri or "", record.job_definition or ""
+
+        for _, records in groupby(sorted(waiting.values(), key=lambda r: (*bundle(r), r.image_id)), key=bundle):
+            self._submit_job(tuple(records))
+
+    def _submit_job(self, records: tuple[Record, ...]) -> None:
+        """Submit one job for records of one bundle."""
+        first = records[0]
+        if first.model is None:
+            raise LookupError(f"image {first.image_id} is CLASSIFIED, but its record names no model")
+        name = ids.manifest_id(
+            [record.image_id for record in records], first.model.version, self._explanation.model_dump_json()
+        )
+        manifest = Manifest(
+            manifest_id=name,
+            model=first.model,
+            bundle_uri=first.bundle_uri,
+            settings=self._explanation,
+            images=tuple(ManifestEntry(image_id=r.image_id, drop=r.drop, predictions=r.predictions) for r in records),
+        )
+        job_id = self._jobs.submit(name, self._storage.put_manifest(manifest), first.job_definition)
+        logger.info("submitted", job_id=job_id, manifest_id=name, images=len(records))
+        for record in records:
+            self._images.mark_submitted(record.image_id, name, job_id)

@@ -18,7 +18,7 @@ from heatdrop.aws.image_table import ImageTable
 from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.notifications import Announcer
 from heatdrop.aws.queues import DropQueue
-from heatdrop.aws.settings import Destinations
+from heatdrop.aws.settings import Destinations, JobQueues
 from heatdrop.aws.storage import Storage
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.queues import RESERVE_MS, each_message
@@ -29,12 +29,11 @@ logger = Logger(child=True)
 metrics = Metrics()
 
 
-class JobEventSettings(Destinations):
+class JobEventSettings(Destinations, JobQueues):
     """The environment of the job events function."""
 
     input_bucket: str
     ingest_queue: str
-    job_queue: str
     stuck_after_minutes: Annotated[int, Field(gt=0)]
 
 
@@ -42,7 +41,7 @@ class JobEvents:
     """Handles the messages of the job events queue and of the dead-letter queue of drops; made once a container."""
 
     def __init__(self, settings: JobEventSettings) -> None:
-        self._input_bucket, self._job_queue = settings.input_bucket, settings.job_queue
+        self._input_bucket, self._job_queues = settings.input_bucket, {settings.job_queue, settings.for_requests}
         items = ItemTable(settings.images_table)
         self._images, self._explanations = ImageTable(items), ExplanationTable(items)
         self._storage = Storage(settings.results_bucket)
@@ -52,14 +51,14 @@ class JobEvents:
             items,
             self._announcer,
             DropQueue(settings.ingest_queue),
-            settings.job_queue,
+            self._job_queues,
         )
 
     def handle(self, event: dict[str, object], context: LambdaContext) -> PartialItemFailureResponse:
         """Handle every message of an SQS event; returns those to retry."""
 
         def handle(message: SQSRecord) -> None:
-            match read_job_event(message.body, self._input_bucket, self._job_queue):
+            match read_job_event(message.body, self._input_bucket, self._job_queues):
                 case JobFailure() as failure:
                     self._fail_images_of(failure)
                 case DeadDrops(drops=drops):

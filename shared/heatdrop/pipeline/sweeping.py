@@ -1,7 +1,8 @@
 """The sweep: images without progress are retried, and FAILED in the end, whatever event was lost on the way."""
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from itertools import islice
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -22,6 +23,9 @@ metrics = Metrics()
 MAX_STUCK = 3
 """An image that was found without progress this often is FAILED."""
 
+IMAGES_AT_ONCE = 5000
+"""Images whose jobs are looked up together: about a page of the index."""
+
 
 class Sweeper:
     """Finds the open images that have made no progress for ``patience``, and does what each needs.
@@ -31,24 +35,38 @@ class Sweeper:
     """
 
     def __init__(
-        self, patience: timedelta, items: ItemTable, announcer: Announcer, drops: DropQueue, job_queue: str
+        self,
+        patience: timedelta,
+        items: ItemTable,
+        announcer: Announcer,
+        drops: DropQueue,
+        job_queues: Iterable[str],
     ) -> None:
-        self._patience, self._job_queue = patience, job_queue
+        self._patience, self._job_queues = patience, tuple(job_queues)
         self._images, self._open, self._explanations = ImageTable(items), OpenImages(items), ExplanationTable(items)
         self._announcer, self._drops = announcer, drops
 
     def sweep(self, enough_time: Callable[[], bool]) -> None:
         """See to every image without progress, while there is ``enough_time``; the next sweep sees to the rest."""
-        jobs = JobStatuses(self._job_queue)
+        jobs = JobStatuses(self._job_queues)
         moment = now() - self._patience
-        for image_id in self._open.unchanged_since(moment):
-            if not enough_time():
-                logger.warning("no time is left; the next sweep sees to the rest")
-                return
-            record = self._images.get(image_id)
-            # The index lags behind the table a little: only the record itself is up to date.
-            if record and record.updated_at < moment:
-                self._check(record, jobs)
+        unchanged = self._open.unchanged_since(moment)
+        # A backlog of many images waits for few jobs. Images whose job runs or waits for its turn cost no more than
+        # these queries: their records are neither read nor written.
+        while images := tuple(islice(unchanged, IMAGES_AT_ONCE)):
+            jobs.look_up(image.job_id for image in images)
+            for image in images:
+                if not enough_time():
+                    logger.warning("no time is left; the next sweep sees to the rest")
+                    return
+                if image.job_id is None or jobs.of(image.job_id).phase is not JobPhase.ACTIVE:
+                    self._check_now(image.image_id, moment, jobs)
+
+    def _check_now(self, image_id: str, moment: datetime, jobs: JobStatuses) -> None:
+        """See to an image if its record, unlike the index, which lags behind a little, still shows no progress."""
+        record = self._images.get(image_id)
+        if record and record.updated_at < moment:
+            self._check(record, jobs)
 
     def _check(self, record: Record, jobs: JobStatuses) -> None:
         """See to one image: first to its explanations on request, then to the image itself."""

@@ -62,7 +62,7 @@ def oldest_open_image(stack: DeployedStack) -> Iterator[Finding]:
     items = ItemTable(stack.outputs["ImagesTable"])
     waiting = OpenImages(items).unchanged_since(now - patience)
     oldest = min(
-        (record for record in map(ImageTable(items).get, waiting) if record),
+        (record for image in waiting if (record := ImageTable(items).get(image.image_id))),
         key=lambda record: record.updated_at,
         default=None,
     )

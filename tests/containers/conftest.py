@@ -14,6 +14,7 @@ from tests.containers.engine import BUILD, HEATMAPS, LAMBDA_BASE, REGION, ROOT, 
 from tests.integration.cloud import Cloud, Event
 
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.storage import Storage
 from heatdrop.aws.subscription import Subscription
 from heatdrop.local.deployment import deploy
@@ -83,7 +84,7 @@ def cloud(local_aws: MotoCloud, jobs: list[Job]) -> Cloud:
         Subscription(deployment.outputs["NotificationsTopic"]),
         {},
         {variable["name"]: variable["value"] for variable in definition["containerProperties"]["environment"]},
-        ImageTable(deployment.outputs["ImagesTable"]),
+        ImageTable(ItemTable(deployment.outputs["ImagesTable"])),
         Storage(deployment.outputs["ResultsBucket"]),
     )
 

@@ -24,7 +24,9 @@ from tests.integration.cloud import Context, load_handler
 
 from heatdrop.api.explanations import Explanations
 from heatdrop.api.models import ExplanationRequest
+from heatdrop.aws.explanation_table import ExplanationTable
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.jobs import JobQueue
 from heatdrop.aws.notifications import Notification
 from heatdrop.aws.queues import DeadLetters, DropQueue
@@ -75,7 +77,8 @@ class World:
         code = {function.code.name: function for function in deployment.functions}
         self.inference = [load_handler(code["inference"], BUNDLE_URI=str(bundle.folder)) for bundle in bundles]
         self.job_events = load_handler(code["job_events"])
-        self.records = ImageTable(outputs["ImagesTable"])
+        items = ItemTable(outputs["ImagesTable"])
+        self.records = ImageTable(items)
         self.clock = Clock()
         self.aws = FaultyAws(self._hear)
         self._sqs, self._s3 = boto3.client("sqs"), boto3.client("s3")
@@ -86,10 +89,13 @@ class World:
         job_role = session_of(definition["containerProperties"]["jobRoleArn"])
         self._environment = {v["name"]: v["value"] for v in definition["containerProperties"]["environment"]}
         with acting(session_of(code["api"].role)):
-            self._read_by_api = ImageTable(outputs["ImagesTable"])
+            by_api = ItemTable(outputs["ImagesTable"])
+            self._read_by_api = ImageTable(by_api)
             jobs = JobQueue(outputs["HeatmapJobQueue"], definition["jobDefinitionArn"])
             settings = ExplanationSettings(top=2, samples=1)
-            self._explanations = Explanations(self._read_by_api, Storage(outputs["ResultsBucket"]), jobs, settings)
+            self._explanations = Explanations(
+                ExplanationTable(by_api), Storage(outputs["ResultsBucket"]), jobs, settings
+            )
         self._redriver = redriver(deployment)
         self._main = under(job_role, _job_main(next(iter(deployment.job_code.values())) / "job.py"))
         self.reset()
@@ -123,9 +129,7 @@ class World:
     def running(self, explainer: type = Remembering) -> Iterator[None]:
         """Everything installed that a schedule needs."""
         before = signal.getsignal(signal.SIGTERM)
-        clock = self.clock.patched(
-            "heatdrop.aws.image_table", "heatdrop.pipeline.sweeping", "heatdrop.api.explanations"
-        )
+        clock = self.clock.patched("heatdrop.aws.item_table", "heatdrop.api.explanations")
         try:
             with clock, self.aws.installed(), mock.patch.object(heatmaps, "Explainer", explainer):
                 yield
@@ -310,7 +314,7 @@ class World:
                 letters = DeadLetters(self.queues["JobEventsDeadLetters"], self.queues["JobEventsQueue"])
                 if letters.count():
                     letters.send_back()
-                records = ImageTable(self.deployment.outputs["ImagesTable"])
+                records = ImageTable(ItemTable(self.deployment.outputs["ImagesTable"]))
                 redrive(list(failed_images(records)), records, DropQueue(self.queues["IngestQueue"]))
         except (Crash, Exception):  # noqa: S110 (they see the error, and call it again some day)
             pass

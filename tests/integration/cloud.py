@@ -20,6 +20,7 @@ from moto.batch.models import Job
 from tests.iam.roles import acting, under
 
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.notifications import Notification
 from heatdrop.aws.record import Record
 from heatdrop.aws.storage import Manifest, Storage
@@ -75,7 +76,7 @@ def cloud_of(deployment: Deployment, jobs: list[Job]) -> "Cloud":
         Subscription(deployment.outputs["NotificationsTopic"]),
         {function.code.name: load_handler(function) for function in deployment.functions},
         {variable["name"]: variable["value"] for variable in _job_container(deployment)["environment"]},
-        ImageTable(deployment.outputs["ImagesTable"]),
+        ImageTable(ItemTable(deployment.outputs["ImagesTable"])),
         Storage(deployment.outputs["ResultsBucket"]),
     )
 

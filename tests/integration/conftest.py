@@ -17,20 +17,23 @@ from heatdrop.model.bundle import Bundle
 from heatdrop.project import TEMPLATE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def jobs() -> list[Job]:
     """The jobs that were submitted so far."""
     return []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def local_aws(jobs: list[Job]) -> Iterator[MotoCloud]:
-    """The cloud that everything is deployed into."""
+    """The cloud that everything is deployed into.
+
+    moto has one state in a process, so this cloud ends before the tests of another folder begin theirs.
+    """
     with recorded(), MotoCloud(jobs.append) as aws:
         yield aws
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cloud(small_bundle: Bundle, local_aws: MotoCloud, jobs: list[Job]) -> Cloud:
     """The deployed template with the small model; two noisy samples are enough here."""
     parameters = {"BundleUri": str(small_bundle.folder), "Samples": "2", "MaxBytes": "20000000", "UseGpu": "false"}

@@ -105,6 +105,34 @@ def test_cut_jpeg_says_so_and_what_to_do() -> None:
         decode(CORPUS["JPEG"][:-100])
 
 
+JPEGS = [kind for kind in CORPUS if kind.startswith("JPEG")]
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize(
+    "behind", [b"", b"\xff", b"\xff\xff\xff", bytes(300), b"a text " * 50, b"\xff\xd8\xff\xe0 another"]
+)
+def test_jpeg_that_lacks_only_its_end_marker_is_not_said_to_lack_scan_lines(kind: str, behind: bytes) -> None:
+    with pytest.raises(DamagedImage, match="has all its scan lines but no end marker"):
+        decode(CORPUS[kind][:-2] + behind)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("missing", [3, 4, 5, 10, 30, 300])
+def test_jpeg_that_lacks_more_is_said_to_lack_scan_lines(kind: str, missing: int) -> None:
+    for behind in (b"", CORPUS["JPEG"]):
+        with pytest.raises(DamagedImage, match="ends before its last scan line"):
+            decode(CORPUS[kind][:-missing] + behind)
+
+
+def test_progressive_jpeg_cut_between_two_scans_is_said_to_lack_scan_lines() -> None:
+    data = CORPUS["JPEG progressive"]
+    tables_or_scan = data.rindex(b"\xff\xda")
+    for cut in (tables_or_scan, data.rindex(b"\xff\xda", 0, tables_or_scan)):
+        with pytest.raises(DamagedImage, match="ends before its last scan line"):
+            decode(data[:cut])
+
+
 def test_thumbnail_in_a_jpeg_does_not_pass_for_its_end() -> None:
     whole = CORPUS["JPEG"]
     thumbnail = b"Exif\0\0" + whole
@@ -119,9 +147,9 @@ def test_flipped_bits_and_replaced_bytes_never_escape(kind: str) -> None:
     outcomes: Counter[str] = Counter()
     for seed in range(MUTATIONS):
         mutant = mutate(CORPUS[kind], seed)
-        began = time.perf_counter()
+        began = time.process_time()  # of this process alone, whatever else the machine does
         outcomes[outcome(mutant)] += 1
-        assert time.perf_counter() - began < 5
+        assert time.process_time() - began < 5
     assert outcomes["rejected"] > 0
     assert outcomes.keys() <= {"rejected", "picture"}
 
@@ -248,6 +276,7 @@ def dicom(width: int, height: int) -> bytes:
     return data.replace(size, struct.pack("<HHIHHHIH", 0x28, 0x10, 2, height, 0x28, 0x11, 2, width))
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("bomb", "size"),
     [
@@ -293,6 +322,7 @@ def test_tiff_of_enormous_tiles_is_refused() -> None:
         decode(tiff(100, 100, tag322=1 << 20, tag323=1 << 20, tag324=8, tag325=4))
 
 
+@pytest.mark.timed
 def test_tiff_that_repeats_a_tag_thousands_of_times_is_judged_quickly() -> None:
     values = bytes(4_000_000)
     entry = struct.pack("<HHII", 273, 4, len(values) // 4, 8)

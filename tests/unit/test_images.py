@@ -14,10 +14,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 from pydicom.data import get_testdata_file
+from tests.formats.made_rasters import pngs
 
-from heatdrop import images
 from heatdrop.errors import RejectedImage, UnsupportedImage
 from heatdrop.images import DecodedImage, Limits, decode, resize
+from heatdrop.images.tones import stretch
 
 Pixels = NDArray[np.uint8]
 ORIENTATION = 0x0112
@@ -130,6 +131,15 @@ def test_transparent_palette_entry_is_black(colour: Pixels) -> None:
     assert_same(decode(encode(picture, "PNG", transparency=3)), expected)
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_png_of_every_depth_and_colour_type_is_shown_with_what_is_transparent_over_black(bits: int) -> None:
+    files = [made for made in pngs() if f" {bits} bit" in made.name]
+    assert sum("tRNS" in made.name for made in files) >= 4
+    for made in files:
+        assert made.shown is not None
+        assert_same(decode(made.data), made.shown, tolerance=1)
+
+
 @pytest.mark.parametrize("format_", ["PNG", "TIFF"])
 def test_16_bit_grey_is_stretched_over_its_range(grey: Pixels, format_: str) -> None:
     twelve_bits = grey.astype(np.uint16) * 11 + 700
@@ -170,7 +180,7 @@ def test_a_picture_of_one_value_is_black_rather_than_an_error() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_tiff_in_which_zero_is_white_is_inverted(grey: Pixels, dtype: type) -> None:
-    spread = images.raster.stretch(grey)
+    spread = stretch(grey)
     inverted: NDArray[Any] = (255 - spread).astype(dtype) * (257 if dtype is np.uint16 else 1)
     stored = bytearray(encode(Image.fromarray(inverted), "TIFF"))
     black_is_zero = struct.pack("<HHIHH", TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 3, 1, 1, 0)
@@ -210,7 +220,7 @@ def test_orientation_is_applied_exactly_once(colour: Pixels, format_: str, orien
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
 def test_orientation_of_16_bit_tiff_is_applied_exactly_once(grey: Pixels, orientation: int) -> None:
-    spread = images.raster.stretch(grey)
+    spread = stretch(grey)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     data = encode(Image.fromarray(spread.astype(np.uint16) * 257), "TIFF", exif=exif)
@@ -317,7 +327,8 @@ def test_limits_are_settings(grey: Pixels) -> None:
             decode(data, limits=limits)
 
 
-def test_importing_loads_neither_pydicom_nor_pillow() -> None:
-    script = "import sys, heatdrop.images; print({'pydicom', 'PIL', 'tensorflow', 'boto3'} & sys.modules.keys())"
+def test_importing_loads_neither_pydicom_nor_tifffile() -> None:
+    late = "{'pydicom', 'tifffile', 'imagecodecs', 'PIL', 'tensorflow', 'boto3'}"
+    script = f"import sys, heatdrop.images; print({late} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,12 +1,12 @@
-"""What functions read from their environment, typed; a missing or wrong value stops them at start, by name."""
+"""What functions and jobs read from their environment; a missing or wrong value stops them at start, with its name."""
 
 from pydantic_settings import BaseSettings
 
-from heatdrop.vocabulary import Estimator, ExplanationSettings, Method
+from heatdrop.vocabulary import Estimator, ExplanationSettings, Method, NoiseLevel, Samples, Top
 
 
 class Destinations(BaseSettings):
-    """Where records, results and news go."""
+    """Where records, results and notifications go."""
 
     images_table: str
     results_bucket: str
@@ -14,13 +14,26 @@ class Destinations(BaseSettings):
     notifications_bus: str = ""
 
 
+class JobQueues(BaseSettings):
+    """The Batch queues that heatmap jobs wait in."""
+
+    job_queue: str
+    request_job_queue: str = ""
+    """Of explanations on request, with a higher priority; empty where they share ``job_queue``."""
+
+    @property
+    def for_requests(self) -> str:
+        """The queue of explanations on request."""
+        return self.request_job_queue or self.job_queue
+
+
 class ExplanationDefaults(BaseSettings):
-    """How images are explained where nobody asks otherwise."""
+    """How images are explained unless a request says otherwise."""
 
     method: Method
-    top: int
-    samples: int
-    noise_level: float
+    top: Top
+    samples: Samples
+    noise_level: NoiseLevel
     estimator: Estimator
     dicom: bool
 

@@ -1,4 +1,4 @@
-"""How the table of images is laid out: its indexes, their shards and the form of their keys."""
+"""The layout of the table of images: its indexes, their shards and the form of their keys."""
 
 import zlib
 from datetime import UTC, datetime
@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 OPEN_INDEX = "open_images"
 BY_TIME, BY_STATE, BY_LABEL = "by_time", "by_state", "by_label"
 SHARDS = 8
-"""Every index spreads its images over this many partitions, so that a burst of drops has no hot one."""
+"""Each index spreads its images over this many partitions: one alone could not take a burst of drops."""
 
 MODELS = "models"
-"""The partition of the index ``by_time`` that holds the models, beside those of the images."""
+"""The partition of the index ``by_time`` that holds the models; those of images are numbers."""
 
 LONGEST_KEY = 400
-"""Characters of a label in a partition key, which has 2,048 bytes; labels that begin alike share a partition."""
+"""At most so many characters of a label are in a partition key, which may have 2,048 bytes; longer ones may share."""
 
 
 def shard_of(image_id: str) -> str:
@@ -21,7 +21,7 @@ def shard_of(image_id: str) -> str:
 
 
 def partition(shard: str, value: str) -> str:
-    """The partition key of the images of one shard that share a state or a label."""
+    """The partition key, in an index, of the images of one shard with the same state or label."""
     return f"{shard}#{value[:LONGEST_KEY]}"
 
 
@@ -29,6 +29,6 @@ def iso(moment: datetime) -> str:
     """A moment as it is stored: UTC, to the millisecond, so that text sorts like time."""
     try:
         moment = moment.astimezone(UTC)
-    except OverflowError:  # within hours of the first or last year that there is
+    except OverflowError:  # within hours of the year 1 or 9999
         moment = moment.replace(tzinfo=UTC)
     return moment.isoformat(timespec="milliseconds")

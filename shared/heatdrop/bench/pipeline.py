@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.record import Record
 from heatdrop.aws.storage import put_drop
 from heatdrop.aws.subscription import Subscription
@@ -107,7 +108,8 @@ def load_test(
                 told[news.state].append(time.monotonic() - began)
                 progress(news.state.lower(), len(told[news.state]))
         load.stop()
-        records = [ImageTable(outputs["ImagesTable"]).get(image_id(drop)) for drop in drops]
+        images = ImageTable(ItemTable(outputs["ImagesTable"]))
+        records = [images.get(image_id(drop)) for drop in drops]
         stored = _artefacts(outputs["ResultsBucket"])
     return {
         "images": count,

@@ -31,6 +31,14 @@ def main() -> None:
     except wrong_usage as error:
         _say(_usage(error))
         code = 2
+    except ModuleNotFoundError as error:
+        from heatdrop.cli.extras import advice
+
+        what_to_install = advice(error)
+        if what_to_install is None:
+            raise
+        _say(what_to_install)
+        code = 2
     if code == INTERRUPTED:
         _say("interrupted")
     sys.exit(code)

@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from heatdrop.cli import bench, bundles, console, cost, drop, redrive, results, serve, view, watch
+from heatdrop.cli import (
+    bench,
+    bundles,
+    console,
+    cost,
+    deploy,
+    doctor,
+    drop,
+    extras,
+    redrive,
+    results,
+    serve,
+    view,
+    watch,
+)
 from heatdrop.cli.options import BundleFolder, Json, Out, Paths, with_settings
 from heatdrop.errors import InvalidRequest
 from heatdrop.explaining.inputs import find_files
@@ -40,8 +54,9 @@ def run(
     if bool(paths) == demo:
         raise InvalidRequest("name files, folders or patterns, or use --demo")
     files = find_files(paths or [])
+    extras.require("local", "tensorflow")
     ready = bundles.chosen(bundle)
-    # moto takes seconds to import: what is wrong with a command is said before.
+    # Imported late: moto takes seconds, and a mistake in the command should be told at once.
     from heatdrop.local.send import STAGES, demo_files, send_files
 
     files = demo_files() if demo else files
@@ -61,7 +76,7 @@ def classify(paths: Paths, bundle: BundleFolder = None, as_json: Json = False) -
     Example: heatdrop classify 'xrays/*.dcm' --json
     """
     files = find_files(paths)
-    # The library of images takes a while to load: what is wrong with a command is said before.
+    # Imported late: OpenCV takes a while, and a mistake in the command should be told at once.
     from heatdrop.explaining.files import classify_files
     from heatdrop.images import Limits
 
@@ -154,5 +169,7 @@ app.command()(results.results)
 app.command()(results.show)
 app.command()(watch.watch)
 app.command()(cost.cost)
+app.command()(doctor.doctor)
 app.command("redrive")(redrive.redrive_images)
 app.command()(view.view)
+app.command()(deploy.deploy)

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from heatdrop.cli import bundles, console
-from heatdrop.cli.options import Json
+from heatdrop.cli.options import BundleFolder, Json
 
 if TYPE_CHECKING:
     from heatdrop.bench.cold_start import ColdStartReport
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def cold_start(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", exists=True, dir_okay=False, help="The image to predict.")],
-    bundle: Annotated[Path | None, typer.Option(help="A model bundle; the chest X-ray model by default.")] = None,
+    bundle: BundleFolder = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each engine starts, and each worker has its turn.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="Images that a warm worker takes in a turn.")] = 20,
     as_json: Json = False,

@@ -1,6 +1,5 @@
 """``heatdrop bundle certify``: can the maps of this model be trusted?"""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,9 @@ import typer
 from rich.progress import TaskID
 from rich.table import Table
 
+from heatdrop import vocabulary
 from heatdrop.cli import console
+from heatdrop.cli.options import Json, bounds
 from heatdrop.model.certificate import Certificate
 from heatdrop.quiet import native_output_hidden
 from heatdrop.vocabulary import ExplanationSettings, LabelRule
@@ -20,10 +21,12 @@ def certify(
         Path, typer.Argument(metavar="DATA_DIR", help="A folder of images for each class, not trained on.")
     ],
     images: Annotated[int, typer.Option(min=20, help="How many images are used.")] = 100,
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="Noisy copies an image is averaged over.")] = 20,
+    samples: Annotated[
+        int, typer.Option(**bounds(vocabulary.Samples, min=1), help="Noisy copies an image is averaged over.")
+    ] = 20,
     labels: Annotated[LabelRule, typer.Option(help="kermany: PNEUMONIA is split by file name.")] = "folder",
     keep_source: Annotated[Path | None, typer.Option(help="Also write it on the card of this source folder.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure whether a model's maps can be trusted, and write the answer into its bundle. Exit code 1: they cannot.
 
@@ -52,7 +55,7 @@ def certify(
     if keep_source:
         keep_certificate(certificate, keep_source)
     if as_json:
-        sys.stdout.write(certificate.model_dump_json() + "\n")
+        console.print_json(certificate)
     else:
         show(certificate)
     raise typer.Exit(int(not certificate.passed))

@@ -4,27 +4,41 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
+from heatdrop import vocabulary
 from heatdrop.vocabulary import Estimator, ExplanationSettings, Method
 
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders (walked) or glob patterns.")]
 Out = Annotated[Path, typer.Option(help="Folder for results.jsonl and the heatmaps.")]
+BenchOut = Annotated[Path, typer.Option(help="Folder for the report (JSON) and its plot.")]
 BundleFolder = Annotated[
     Path | None, typer.Option("--bundle", help="A model bundle; the chest X-ray model that comes along by default.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead, one object a line.")]
 
+
+def bounds(bounded: Any, **narrower: float) -> dict[str, Any]:
+    """``min`` and ``max`` of an option, as a type of ``vocabulary`` has them, unless ``narrower`` says otherwise."""
+    limits = {"ge": "min", "le": "max"}
+    metadata = get_args(bounded)[1].metadata
+    return {name: getattr(rule, at) for rule in metadata for at, name in limits.items() if hasattr(rule, at)} | narrower
+
+
+Samples = Annotated[
+    int, typer.Option(**bounds(vocabulary.Samples), help="SmoothGrad: noisy copies an image is averaged over; 0: none.")
+]
 _SETTINGS: dict[str, Any] = {
     "method": Annotated[Method, typer.Option(help="How heatmaps are made.")],
-    "top": Annotated[int, typer.Option(min=1, max=20, help="How many of the best classes are explained.")],
-    "samples": Annotated[
-        int, typer.Option(min=0, max=1000, help="SmoothGrad: noisy copies an image is averaged over; 0: none.")
-    ],
+    "top": Annotated[int, typer.Option(**bounds(vocabulary.Top), help="How many of the best classes are explained.")],
+    "samples": Samples,
     "noise_level": Annotated[
-        float, typer.Option(min=1e-6, max=1.0, help="Standard deviation of the noise as a share of the value range.")
+        float,
+        typer.Option(
+            **bounds(vocabulary.NoiseLevel), help="Standard deviation of the noise as a share of the value range."
+        ),
     ],
     "estimator": Annotated[Estimator, typer.Option(help="Which statistic of the noisy gradients is drawn.")],
     "dicom": Annotated[

@@ -33,12 +33,13 @@ def redrive_images(
     from botocore.exceptions import BotoCoreError, ClientError
 
     from heatdrop.aws.image_table import ImageTable
+    from heatdrop.aws.item_table import ItemTable
     from heatdrop.aws.queues import DeadLetters, DropQueue
     from heatdrop.errors import CloudUnreachable
     from heatdrop.pipeline.redrive import failed_images, redrive
 
     try:
-        records = ImageTable(outputs["ImagesTable"])
+        records = ImageTable(ItemTable(outputs["ImagesTable"]))
         dead_letters = DeadLetters(outputs["JobEventsDeadLetters"], outputs["JobEventsQueue"])
         failed = list(failed_images(records, images or []))
         if dry_run:

@@ -161,11 +161,9 @@ def _write_lines(rows: Iterable[dict[str, Any]], form: Format, output: Path | No
 
 
 def _write_parquet(rows: Sequence[dict[str, Any]], output: Path) -> int:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise InvalidRequest("parquet needs pyarrow: pip install 'heatdrop[analysis]'") from error
+    import pyarrow as pa
+    from pyarrow import parquet
+
     kinds = {"created_at": pa.timestamp("ms", "UTC"), "score": pa.float64()}
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
     dated = [row | {"created_at": datetime.fromisoformat(row["created_at"])} for row in rows]

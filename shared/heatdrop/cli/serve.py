@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from heatdrop.cli import bundles, console
+from heatdrop.cli import bundles, console, extras
 from heatdrop.cli.options import BundleFolder, Json, with_settings
 from heatdrop.errors import InvalidRequest
 from heatdrop.explaining.output_folder import OutputFolder
@@ -32,22 +32,23 @@ def serve(
 
     Example: heatdrop serve --port 8020 --dicom
     """
-    # Whoever tells it to stop means what Ctrl-C does.
+    # SIGTERM ends it in the same orderly way as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if find_running(out):
         raise InvalidRequest(f"a cloud of {out} is running already; stop it, or choose another --out")
+    extras.require("local", "tensorflow", "view")
     ready, folder = bundles.chosen(bundle), OutputFolder(out)
-    # moto takes seconds to import: what is wrong with a command is said before.
-    from heatdrop.local.serve import serving
-    from heatdrop.loopback import listening, reserved
+    # Imported late: moto takes seconds, and a mistake in the command should be told at once.
+    from heatdrop.local.serve import cloud_with_api
+    from heatdrop.loopback import open_port, served
     from heatdrop.viewer.server import Viewer
 
-    with reserved(view_port, "--view-port") as place:
+    with open_port(view_port, "--view-port") as listener:
         console.messages.print("Deploying the template on this machine ...")
         token = secrets.token_urlsafe()
         with (
-            serving(ready, settings, folder.root, port) as (cloud, running),
-            listening(Viewer(running.outputs["ApiUrl"], token=token), place) as viewer,
+            cloud_with_api(ready, settings, folder.root, port) as (cloud, running),
+            served(Viewer(running.outputs["ApiUrl"], token=token), listener) as viewer,
         ):
             link = f"{viewer}/?token={token}"
             if as_json:

@@ -12,7 +12,7 @@ from heatdrop.local.serve_file import FILE, find_running
 
 if TYPE_CHECKING:
     from heatdrop.api.client import ApiClient
-    from heatdrop.aws.signing import Signer
+    from heatdrop.aws.signing import AwsSigner
 
 Stack = Annotated[str | None, typer.Option(help="A stack in your AWS account.")]
 Local = Annotated[bool, typer.Option("--local", help="The cloud that heatdrop serve keeps up.")]
@@ -21,8 +21,9 @@ Folder = Annotated[Path, typer.Option("--out", help="The --out of that heatdrop 
 
 @dataclass(frozen=True)
 class Target:
-    """A cloud, by the outputs of its stack."""
+    """A cloud, by its stack and the outputs of that."""
 
+    stack: str
     outputs: dict[str, str]
     local: bool
 
@@ -34,11 +35,11 @@ class Target:
         return ApiClient(self.outputs["ApiUrl"], self.signer)
 
     @property
-    def signer(self) -> "Signer | None":
+    def signer(self) -> "AwsSigner | None":
         """What signs requests to its API; a local one takes any."""
-        from heatdrop.aws.signing import signer_for
+        from heatdrop.aws.signing import AwsSigner
 
-        return None if self.local else signer_for(self.outputs["ApiUrl"])
+        return None if self.local else AwsSigner(self.outputs["ApiUrl"])
 
 
 def find_target(stack: str | None, local: bool, out: Path) -> Target:
@@ -55,7 +56,7 @@ def find_target(stack: str | None, local: bool, out: Path) -> Target:
     if stack:
         from heatdrop.aws.stack import outputs_of
 
-        return Target(outputs_of(stack), local=False)
+        return Target(stack, outputs_of(stack), local=False)
     running = find_running(out)
     if running is None:
         raise InvalidRequest(
@@ -65,4 +66,4 @@ def find_target(stack: str | None, local: bool, out: Path) -> Target:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
         os.environ.pop(name, None)
     os.environ.update(running.environment)
-    return Target(running.outputs, local=True)
+    return Target(running.stack, running.outputs, local=True)

@@ -27,13 +27,13 @@ def view(
     Example: heatdrop view --stack heatdrop
     """
     target = find_target(stack, local, out)
-    from heatdrop.loopback import listening, reserved
+    from heatdrop.loopback import open_port, served
     from heatdrop.viewer.server import Viewer
 
     # Whoever else has an account on this machine can reach the port, but not without the link.
     token = secrets.token_urlsafe()
     viewer = Viewer(target.outputs["ApiUrl"], target.signer, token)
-    with reserved(port) as place, listening(viewer, place) as address:
+    with open_port(port) as listener, served(viewer, listener) as address:
         link = f"{address}/?token={token}"
         if as_json:
             console.print_json({"viewer": link})

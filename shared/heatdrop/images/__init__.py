@@ -69,8 +69,6 @@ def decode(data: bytes, *, at_least: tuple[int, int] | None = None, limits: Limi
         raise TooManyPixels(too_many_pixels(format_, header.width, header.height, limits.max_pixels))
     if header.width < 1 or header.height < 1:
         raise DamagedImage(f"The {format_} says that its picture has no pixels; export it again.")
-    if header.damage:
-        raise DamagedImage(header.damage)
     pixels = decode_raster(data, format_, header, at_least)
     width, height = (header.height, header.width) if header.orientation > 4 else (header.width, header.height)
     return DecodedImage(pixels, format_, width, height)

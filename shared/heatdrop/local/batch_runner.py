@@ -24,7 +24,7 @@ STATUS_REASON = "Essential container in task exited"
 
 
 class BatchRunner(threading.Thread):
-    """Runs jobs in the order of their submission, and emits the state changes that Batch would.
+    """Runs jobs in the order of their submission, and sends the state-change events that Batch would send.
 
     ``environment_of`` gives the environment in which a process works under a role, by the role's ARN.
     """
@@ -39,11 +39,11 @@ class BatchRunner(threading.Thread):
         self._stopping = False
 
     def submit(self, job: Job) -> None:
-        """Take a job that was just submitted."""
+        """Queue a job."""
         self._jobs.put(job)
 
     def run(self) -> None:
-        """Work until stopped."""
+        """Run jobs until stopped."""
         while (job := self._jobs.get()) is not None:
             try:
                 self._run_job(job)
@@ -53,16 +53,16 @@ class BatchRunner(threading.Thread):
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait for their turn."""
+        """How many jobs are queued."""
         return self._jobs.qsize()
 
     @property
     def pid(self) -> int | None:
-        """The process of the job that runs."""
+        """Process id of the running job, if one runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def stop(self) -> None:
-        """Drop the waiting jobs and end the running one (SIGTERM, as Batch does)."""
+        """Discard the queued jobs and end the running one with SIGTERM, as Batch does."""
         self._stopping = True
         while not self._jobs.empty():
             self._jobs.get_nowait()
@@ -114,12 +114,12 @@ class BatchRunner(threading.Thread):
         self._announce(job)
 
     def _announce(self, job: Job) -> None:
-        """Put the event on the bus; the deployed rule decides whether anyone hears it."""
+        """Put a state-change event on the bus; the deployed rule decides who receives it."""
         boto3.client("events").put_events(Entries=[state_change(job)])  # type: ignore[list-item]
 
 
 def state_change(job: Job) -> dict[str, Any]:
-    """The event that tells of a job's status, as it is put on the bus."""
+    """The entry for PutEvents that describes a job's status."""
     detail = job.describe()
     if job.job_stopped and job.exit_code is not None:
         detail["container"]["exitCode"] = job.exit_code
@@ -132,7 +132,7 @@ def state_change(job: Job) -> dict[str, Any]:
 
 
 def _command(command: Sequence[str], parameters: Mapping[str, str]) -> list[str]:
-    """Put the job's parameters in place, and this interpreter in that of the container's."""
+    """Fill in the job's parameters (``Ref::name``), and replace the container's ``python`` by this interpreter."""
     filled = [
         parameters.get(word.removeprefix("Ref::"), word) if word.startswith("Ref::") else word for word in command
     ]
@@ -140,9 +140,9 @@ def _command(command: Sequence[str], parameters: Mapping[str, str]) -> list[str]
 
 
 def retried(rules: Sequence[Mapping[str, str]], exit_code: int | None, status_reason: str = STATUS_REASON) -> bool:
-    """What Batch makes of an attempt that failed: the first rule that matches decides, and without any it retries.
+    """Whether Batch tries again after a failed attempt: the first matching rule decides; if none matches, it does.
 
-    ``exit_code`` is None where the job's host is gone.
+    ``exit_code`` is None when the attempt ended because its host was lost.
     """
     facts = {
         "onExitCode": "" if exit_code is None else str(exit_code),

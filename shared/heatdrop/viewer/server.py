@@ -17,8 +17,8 @@ from werkzeug.http import http_date
 from werkzeug.routing import Map, Rule
 
 from heatdrop.api import addresses
-from heatdrop.aws.signing import Signer
-from heatdrop.loopback import NAMES
+from heatdrop.aws.signing import AwsSigner
+from heatdrop.loopback import ACCEPTED_HOSTS
 from heatdrop.viewer.upstream import Answer, Refused, Upstream
 
 if TYPE_CHECKING:
@@ -72,14 +72,14 @@ _ROUTES = Map(
 class Viewer:
     """A WSGI application. With a ``token`` it answers only to those who have opened a link that holds it."""
 
-    def __init__(self, api_url: str, signer: Signer | None = None, token: str | None = None) -> None:
+    def __init__(self, api_url: str, signer: AwsSigner | None = None, token: str | None = None) -> None:
         self._upstream, self._token = Upstream(api_url, signer), token
         self._static = {path.name: path for path in STATIC.iterdir() if path.is_file()}
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one request; whatever is wrong becomes a problem document."""
         request = Request(environ)
-        request.trusted_hosts, request.max_content_length = list(NAMES), MAX_UPLOAD
+        request.trusted_hosts, request.max_content_length = list(ACCEPTED_HOSTS), MAX_UPLOAD
         try:
             response = self._answer(request)
         except Refused as refused:
@@ -94,7 +94,7 @@ class Viewer:
         return response(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
-        host = request.host  # raises where the name is not one of NAMES: another site's, bent to this machine
+        host = request.host  # raises where the name is none of ACCEPTED_HOSTS
         endpoint, values = _ROUTES.bind(host).match(request.path, request.method)
         if endpoint in ("page", "static"):
             return self._page(request) if endpoint == "page" else self._file_of_page(request, **values)

@@ -10,7 +10,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from heatdrop.api.addresses import query as query_string
-from heatdrop.aws.signing import Signer
+from heatdrop.aws.signing import AwsSigner
 from heatdrop.errors import NotSignedIn
 
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
@@ -36,7 +36,7 @@ class Answer:
 class Upstream:
     """Speaks to the API, signed when there is a signer, and follows the short-lived links that it gives."""
 
-    def __init__(self, api_url: str, signer: Signer | None) -> None:
+    def __init__(self, api_url: str, signer: AwsSigner | None) -> None:
         self._url, self._signer = api_url.rstrip("/"), signer
         self._pool = urllib3.PoolManager(maxsize=16, timeout=_TIMEOUT, retries=False)
 

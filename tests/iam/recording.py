@@ -66,6 +66,9 @@ class Recorder:
             wanted = calls.needed(call)
             if wanted and _is_absent(call):
                 wanted += calls.if_absent(call)
+            for permission in list(wanted):
+                if key := self._policies.key_of(permission.resource):
+                    wanted += calls.of_key(permission, key)
         except NotUnderstood as problem:
             self._write(Judged(self._policies.named(role), request.path, "?", str(problem), ""))
             return

@@ -35,7 +35,7 @@ class Settings:
         powers_needed(self.estimators)
         if self.score not in SCORES:
             raise InvalidRequest(f"score is {self.score!r}; choose one of {', '.join(SCORES)}")
-        if self.score == "probability" and head.squash is None:
+        if self.score == "probability" and self.score not in head.networks:
             raise InvalidRequest("score is 'probability', but the model ends in its logits; use 'logit'")
         if self.sampling not in SAMPLINGS:
             raise InvalidRequest(f"sampling is {self.sampling!r}; choose one of {', '.join(SAMPLINGS)}")

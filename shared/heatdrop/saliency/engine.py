@@ -74,7 +74,7 @@ class GradientEngine:
         self._scores: dict[tuple[Score, Any], Function] = {}
         self._graphs: dict[tuple[Pass, frozenset[Acceleration]], Function] = {}
         self._making_graph = Lock()
-        self._predict = tf.function(self._score_function("probability", tf.float32), autograph=False)
+        self._predict = tf.function(self._score_function(self.head.predicted, tf.float32), autograph=False)
 
     def predict(self, images: Float) -> Float:
         """(B, H, W, C) to (B, classes): probabilities, or logits if the model ends in them.

@@ -1,10 +1,12 @@
 """The result of every method: raw maps of a batch of images, and what must be known to read them."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heatdrop.saliency.noise import Sampling
 from heatdrop.saliency.scores import Head, Score
 
 Float = NDArray[np.float32]
@@ -34,6 +36,8 @@ class SaliencyMaps:
             of a model that ends in logits.
         samples: (B,) noisy copies used for each image; 0 means the plain gradient.
         converged: (B,) whether the relative errors came under the tolerance asked for; all True if none was.
+        score: what was differentiated; the probability where a model has no logit to be found.
+        sampling: how the noise was drawn, "given" if it came from outside; None without noise.
         seed: what the noise was drawn from.
         warnings: for each image, sentences about maps that should not be read as an explanation.
     """
@@ -45,6 +49,8 @@ class SaliencyMaps:
     scores: Float
     samples: NDArray[np.int64]
     converged: NDArray[np.bool_]
+    score: Score = "logit"
+    sampling: Sampling | Literal["given"] | None = None
     seed: int = 0
     warnings: tuple[tuple[str, ...], ...] = field(default=())
 
@@ -77,14 +83,16 @@ def settle(maps: dict[str, Float], errors: dict[str, Float], image: Float, class
 
 
 def score_warnings(scores: Float, classes: NDArray[np.int64], score: Score, head: Head) -> list[str]:
-    """What the scores (K,) of one image mean for its maps."""
-    warnings = []
-    if score == "probability":
+    """What the scores (K,) of one image mean for its maps, when ``score`` was asked for."""
+    warnings = head.missing(score)
+    explained = head.explained(score)
+    if explained == "probability":
+        advice = ", use logit" if "logit" in head.networks else ""
         warnings += [
-            f"the probability of class {index} is {value:.6f}: so close to 1 its gradient is mostly rounding, use logit"
+            f"the probability of class {index} is {value:.6f}: so close to 1 its gradient is mostly rounding{advice}"
             for index, value in zip(classes, scores, strict=True)
             if value > 1 - SATURATED
         ]
-    if head.mirrored(score) and len(set(classes.tolist())) == 2:
+    if head.mirrored(explained) and len(set(classes.tolist())) == 2:
         warnings.append("what speaks for one of two classes speaks against the other: their maps are the same")
     return warnings

@@ -216,7 +216,7 @@ class Dense(Operation):
 
 @dataclass(frozen=True, eq=False)
 class Concatenate(Operation):
-    """Channels of several tensors side by side."""
+    """Several tensors joined along their last axis, the channels."""
 
     @override
     def build(self, dtype: Any) -> Function:
@@ -225,14 +225,28 @@ class Concatenate(Operation):
 
 @dataclass(frozen=True, eq=False)
 class Squash(Operation):
-    """Logits to probabilities."""
+    """Logits to probabilities, computed in float32 whatever the network computes in.
+
+    Attributes:
+        name: which function.
+        axes: the axes that a softmax sums to 1 over, 0 being the batch; empty for a sigmoid.
+        size: how many values those axes hold.
+    """
 
     name: Squashing
+    axes: tuple[int, ...] = ()
+    size: int = 1
 
     @override
     def build(self, dtype: Any) -> Function:
-        squash: Function = tf.nn.softmax if self.name == "softmax" else tf.nn.sigmoid
-        return squash
+        return lambda x: tf.cast(self._squash(tf.cast(x, tf.float32)), dtype)
+
+    def _squash(self, x: Any) -> Any:
+        if self.name == "sigmoid":
+            return tf.nn.sigmoid(x)
+        if len(self.axes) == 1:
+            return tf.nn.softmax(x, self.axes[0])
+        return tf.exp(x - tf.reduce_logsumexp(x, self.axes, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -249,6 +263,8 @@ class Opaque(Operation):
     layer: Function
     arguments: Any
     """(args, kwargs) as Keras recorded them, with ``Reference`` in place of tensors."""
+    several: bool = False
+    """Whether it has several results; they are given as one flat list, of which ``Item`` takes one."""
 
     @override
     def build(self, dtype: Any) -> Function:
@@ -256,14 +272,37 @@ class Opaque(Operation):
             args, kwargs = keras.tree.map_structure(
                 lambda leaf: tensors[leaf.position] if isinstance(leaf, Reference) else leaf, self.arguments
             )
-            return tf.cast(self.layer(*args, **kwargs), dtype)
+            results = [_as_float(leaf, dtype) for leaf in keras.tree.flatten(self.layer(*args, **kwargs))]
+            return results if self.several else results[0]
 
         return call
 
 
 @dataclass(frozen=True, eq=False)
+class Rearrangement(Opaque):
+    """Moves or picks values without changing any of them: a reshape, a transpose, a slice, a cast."""
+
+
+@dataclass(frozen=True, eq=False)
 class Activation(Opaque):
     """Any activation function that is neither ReLU, softmax nor sigmoid."""
+
+
+@dataclass(frozen=True, eq=False)
+class Item(Operation):
+    """One of the several results of an ``Opaque`` operation."""
+
+    position: int
+
+    @override
+    def build(self, dtype: Any) -> Function:
+        return lambda results: results[self.position]
+
+
+def _as_float(value: Any, dtype: Any) -> Any:
+    """A floating-point tensor in the network's ``dtype``; indices, masks and None stay what they are."""
+    is_float = tf.is_tensor(value) and value.dtype.is_floating
+    return tf.cast(value, dtype) if is_float else value
 
 
 def _with_own_gradient(function: Function) -> Function:

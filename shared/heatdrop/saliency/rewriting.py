@@ -24,7 +24,7 @@ def simplify(network: Network) -> Network:
     uses = _count_uses(network)
     for index, node in enumerate(network.nodes):
         inputs = tuple(renamed[value.index] for value in node.inputs)
-        result = rewriter.input() if node.operation is None else rewriter.emit(node.operation, inputs)
+        result = rewriter.input() if node.operation is None else rewriter.emit(node.operation, inputs, node.layer)
         if uses[index] > 1:
             rewriter.shared.add(result)
         renamed.append(result)
@@ -54,7 +54,7 @@ class _Rewriter:
     def input(self) -> Value:
         return self._append(Node(None))
 
-    def emit(self, operation: Operation, inputs: tuple[Value, ...]) -> Value:
+    def emit(self, operation: Operation, inputs: tuple[Value, ...], layer: str = "") -> Value:
         if len(inputs) == 1:
             before = self.nodes[inputs[0].index]
             producer = _Producer(before.operation, before.inputs, inputs[0] in self.shared)
@@ -65,7 +65,7 @@ class _Rewriter:
                     for step in operations:
                         value = (self.emit(step, value),)
                     return value[0]
-        return self._append(Node(operation, inputs))
+        return self._append(Node(operation, inputs, layer))
 
     def _append(self, node: Node) -> Value:
         self.nodes.append(node)

@@ -5,7 +5,7 @@ The gradient of a class score is averaged over noisy copies of the image.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import keras
@@ -52,7 +52,8 @@ def smoothgrad(
         noise_level: the noise's standard deviation as a share of the image's max - min.
         estimators: any of ``mean_abs`` (mean of |g|), ``signed`` (|mean of g|), ``squared`` (mean of g squared) and
             ``variance``; all come from one pass.
-        score: differentiate the class's ``logit`` (default) or its ``probability``.
+        score: differentiate the class's ``logit`` (default) or its ``probability``. Where there is no logit, as in an
+            ensemble that averages probabilities, the probability is taken and a warning says so.
         seed: 0 or more. Sample i of an image depends on (seed, image content, i) alone.
         noise: (samples, B, H, W, C) standard normals to use instead.
         sampling: ``stratified`` spreads the noise of each pixel evenly over its distribution, which gives the error
@@ -71,6 +72,7 @@ def smoothgrad(
     given = None if noise is None else checks.noise(noise, samples, batch)
     settings = checks.Settings(tuple(estimators), score, samples, noise_level, sampling, batch_size, tolerance)
     settings.check(engine.head)
+    settings = replace(settings, score=engine.head.explained(score))
     checks.seed(seed)
     scores = engine.predict(batch)
     chosen = checks.classes(classes, scores, top)
@@ -88,12 +90,20 @@ def smoothgrad(
         scores=scores,
         samples=np.array([result.samples for result in results], np.int64),
         converged=np.array([result.converged for result in results]),
+        score=settings.score,
+        sampling=_sampling(settings, given=given is not None),
         seed=seed,
         warnings=tuple(
             (*result.warnings, *score_warnings(scores[index], chosen[index], score, engine.head))
             for index, result in enumerate(results)
         ),
     )
+
+
+def _sampling(settings: checks.Settings, *, given: bool) -> Sampling | Literal["given"] | None:
+    if not settings.samples:
+        return None
+    return "given" if given else settings.sampling
 
 
 @dataclass(frozen=True)

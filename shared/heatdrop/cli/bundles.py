@@ -28,7 +28,7 @@ def build(as_json: Json = False) -> None:
 @app.command("pack")
 def pack(
     model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A Keras image classifier.")],
-    labels: Annotated[Path, typer.Option(help="A JSON list of class names, or one name a line, in output order.")],
+    labels: Annotated[Path, typer.Option(help="Class names: a JSON list, Keras's class_indices, or one name a line.")],
     preprocess: Annotated[str, typer.Option(help="How the model's input is made: densenet, imagenet, scale01, none.")],
     out: Annotated[Path, typer.Option(help="Folder for the bundle.")] = Path("bundle"),
     name: Annotated[str | None, typer.Option(help="The bundle's name; the model file's by default.")] = None,

@@ -172,15 +172,33 @@ class Doubled(keras.layers.Layer):
         return x * 2
 
 
+class Tripled(keras.layers.Layer):
+    def call(self, x):
+        return x * 3
+
+
+@keras.saving.register_keras_serializable("hospital")
+def doubled(x):
+    return x * 2
+
+
+def tripled(x):
+    return x * 3
+
+
 @pytest.mark.parametrize(
-    ("layer", "problem"),
+    ("layer", "code"),
     [
-        (Doubled(name="mine"), "'mine' is a Doubled"),
-        (layers.Lambda(lambda x: x * 2, name="mine"), "'mine' is a Lambda"),
+        (Doubled(name="mine"), "Doubled"),
+        (Tripled(name="mine"), "Tripled"),
+        (layers.Conv2D(4, 1, activation=doubled, name="mine"), "doubled"),
+        (layers.Activation(tripled, name="mine"), "tripled"),
+        (layers.Lambda(lambda x: x * 2, name="mine"), "Lambda"),
+        (keras.Sequential([keras.Input((14, 14, 4)), Tripled(name="mine")]), "Tripled"),
     ],
 )
-def test_a_layer_with_code_of_its_own_is_refused_by_name(tmp_path: Path, layer: keras.Layer, problem: str) -> None:
-    with pytest.raises(InvalidBundle, match=problem):
+def test_a_layer_with_code_of_its_own_is_refused_by_name(tmp_path: Path, layer: keras.Layer, code: str) -> None:
+    with pytest.raises(InvalidBundle, match=rf"'mine' needs code of its own \(.*{code}\)"):
         packed(classifier(layer), tmp_path)
 
 

@@ -80,6 +80,7 @@ SAME_MAPS = {
     "in a sequential head": lambda s: keras.Sequential([keras.Input((6,)), dense(), layers.Activation(s)]),
     "in a functional head": lambda s: nested(lambda x: getattr(ops, s)(dense()(x))),
     "in a head within a head": lambda s: nested(keras.Sequential([keras.Input((6,)), dense(s)])),
+    "for each of one steps": lambda s: lambda x: layers.TimeDistributed(dense(s))(layers.Reshape((1, 6))(x))[:, 0],
     "under spectral normalisation": lambda s: lambda x: layers.SpectralNormalization(dense(s))(x),
 }
 SOFTMAX_ONLY = {

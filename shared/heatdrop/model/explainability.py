@@ -38,7 +38,8 @@ def check_explainable(model: keras.Model, convention: Convention) -> None:
     """
     inputs = preprocess(trial_pictures(model.input_shape[1:3]), convention)
     try:
-        engine = GradientEngine(model)
+        # Plain float32, as on a CPU: a job on a GPU tries for itself what else it may use.
+        engine = GradientEngine(model, accelerations=())
     except InvalidRequest as error:
         raise InvalidBundle(str(error)) from error
     except Exception as error:

@@ -26,11 +26,11 @@ def for_prediction(model: keras.Model) -> keras.Model:
     The model itself is returned when nothing has to change, else a copy.
 
     Raises:
-        InvalidBundle: it has a layer of a class that does not come with Keras, which a bundle cannot carry.
+        InvalidBundle: it needs a class or a function that does not come with Keras, which a bundle cannot carry.
     """
     config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
-    _refuse_foreign_classes(config)
+    _refuse_foreign_code(config)
     if not _change(config):
         return model
     copy: keras.Model = keras.saving.deserialize_keras_object(config)
@@ -78,15 +78,27 @@ def _not_exportable(network: Network, input_shape: tuple[int, ...]) -> str | Non
     return None
 
 
-def _refuse_foreign_classes(config: Any) -> None:
-    for part in _parts(config):
-        package, _, name = str(part.get("registered_name") or "").rpartition(">")
-        if package or part.get("class_name") == "Lambda":
-            layer = (part.get("config") or {}).get("name", "")
-            raise InvalidBundle(
-                f"the layer {layer!r} is a {name or 'Lambda'}, which brings code of its own and cannot be loaded "
-                "safely; replace it by layers or operations of Keras"
-            )
+def _refuse_foreign_code(config: Any) -> None:
+    for layer in _parts(config):
+        settings = layer.get("config")
+        if not isinstance(settings, dict):
+            continue
+        for part in (layer, *settings.values()):
+            if isinstance(part, dict) and _brings_code(part):
+                what = part["config"] if isinstance(part["config"], str) else part["class_name"]
+                raise InvalidBundle(
+                    f"the layer {settings.get('name')!r} needs code of its own ({what}), which a bundle "
+                    "cannot carry; build it of layers and operations of Keras"
+                )
+
+
+def _brings_code(part: dict[str, Any]) -> bool:
+    """Whether a serialised object is of a class, or is a function, that only its author has."""
+    if "class_name" not in part or "registered_name" not in part:
+        return False
+    module = str(part.get("module") or "").partition(".")[0]
+    foreign = module != "keras" and (module != "builtins" or part["class_name"] == "function")
+    return foreign or part["class_name"] == "Lambda"
 
 
 def _change(config: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Class activation maps: coarser than SmoothGrad, one pass an image. The arithmetic is tf-keras-vis's.
+"""Class activation maps, computed by tf-keras-vis: coarser than SmoothGrad, and one pass an image.
 
 - ``gradcam``: Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, "Grad-CAM", ICCV 2017
 - ``gradcam++``: Chattopadhay, Sarkar, Howlader, Balasubramanian, "Grad-CAM++", WACV 2018
@@ -17,13 +17,13 @@ from heatdrop.errors import InvalidRequest
 from heatdrop.saliency import checks
 from heatdrop.saliency.engine import GradientEngine, engine_of
 from heatdrop.saliency.logits import logits_model
-from heatdrop.saliency.maps import Float, SaliencyMaps, settle
+from heatdrop.saliency.maps import Float, SaliencyMaps, empty_invalid
 from heatdrop.saliency.scores import Head
 from heatdrop.vocabulary import ACTIVATION_METHODS, ActivationMethod
 
 
 class ActivationMaps:
-    """Explains by what a convolutional layer saw, weighted by the gradient of a class's logit."""
+    """Explains by the feature maps of a convolutional layer, weighted by the gradient of a class's logit."""
 
     def __init__(self, model: keras.Model, method: ActivationMethod = "gradcam", *, layer: str | None = None) -> None:
         """Read the model.
@@ -31,7 +31,7 @@ class ActivationMaps:
         Args:
             model: a functional or sequential Keras classifier, its layers not nested in a model of their own.
             method: one of ``ACTIVATION_METHODS``.
-            layer: the name of a layer to look at; the last convolution by default.
+            layer: the name of the layer whose feature maps are used; the last convolution by default.
 
         Raises:
             InvalidRequest: no such method or layer, or a model without a convolution.
@@ -65,7 +65,7 @@ class ActivationMaps:
             for position, number in enumerate(chosen[index]):
                 maps[index, position] = self._explain(_score(self._engine, int(number)), image)
             found = {str(self.method): maps[index]}
-            said = settle(found, {self.method: np.zeros_like(maps[index])}, image, chosen[index])
+            said = empty_invalid(found, {self.method: np.zeros_like(maps[index])}, image, chosen[index])
             remarks.append((*said, *self._engine.head.missing("logit")))
         return SaliencyMaps(
             maps={self.method: maps},

@@ -74,8 +74,7 @@ def operations_of(layer: Any, call: Any) -> list[Operation] | None:
     Raises:
         InvalidRequest: it takes a softmax over the batch.
     """
-    if isinstance(layer, keras.layers.SpectralNormalization):
-        # Its kernel was normalised in training and is kept so.
+    if _only_wraps(layer):
         return operations_of(layer.layer, call)
     if isinstance(layer, _IDENTITIES):
         return []
@@ -115,6 +114,14 @@ def split_activation(layer: Any, call: Any) -> tuple[Any, list[Operation]]:
     bare.build(call.input_tensors[0].shape)
     bare.set_weights(layer.get_weights())
     return bare, activation
+
+
+def _only_wraps(layer: Any) -> bool:
+    """Whether a wrapper computes what the layer does that it wraps."""
+    if isinstance(layer, keras.layers.TimeDistributed):
+        return isinstance(layer.layer, keras.layers.Activation | keras.layers.Dense)
+    # Its kernel was normalised in training and is kept so.
+    return isinstance(layer, keras.layers.SpectralNormalization)
 
 
 def _computes_in_float32(layer: Any) -> bool:

@@ -12,13 +12,13 @@ from heatdrop.saliency.scores import Head, Score
 Float = NDArray[np.float32]
 
 NO_SIGNAL = 1e-10
-"""A map is empty when moving its strongest pixel across the image's whole range would change the score by less."""
+"""A map is emptied if moving its strongest pixel across the whole range of the image would change the score by less."""
 
 SATURATED = 1e-4
-"""A probability this close to 1 leaves its gradient fewer than four digits in float32."""
+"""The gradient of a probability this close to 1 has fewer than four digits in float32."""
 
-# A map of squares has the unit of a square.
 _SQUARES = {"squared", "variance"}
+"""Estimators whose maps have the unit of a squared gradient."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,22 @@ def relative_error(values: Float, errors: Float) -> Float:
     return rounded
 
 
-def settle(maps: dict[str, Float], errors: dict[str, Float], image: Float, classes: NDArray[np.int64]) -> list[str]:
-    """Empty the maps (K, H, W) of one image that carry nothing, in place, and say which: nothing is ever amplified."""
+def empty_invalid(
+    maps: dict[str, Float], errors: dict[str, Float], image: Float, classes: NDArray[np.int64]
+) -> list[str]:
+    """Set to zero, in place, the maps of one image that are not finite or next to nothing.
+
+    A map is drawn on a scale of its own: without this, rounding errors would be drawn as if they meant something.
+
+    Args:
+        maps: name to (K, H, W).
+        errors: their standard errors, which are set to zero with them.
+        image: (H, W, C), preprocessed; its range tells what is next to nothing.
+        classes: (K,) indices, for the sentences.
+
+    Returns:
+        A sentence about each map that was emptied.
+    """
     warnings = []
     span = float(image.max() - image.min()) or 1.0
     for name, values in maps.items():

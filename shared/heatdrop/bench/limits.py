@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from heatdrop.saliency.engine import GradientEngine, Pass
+from heatdrop.saliency.engine import GradientEngine, GraphSpec
 from heatdrop.saliency.scores import Score
 
 _MATRIX_SIDE = 2048
@@ -38,10 +38,10 @@ def _fastest(run: Callable[[], Any]) -> float:
 def counted_gflop(engine: GradientEngine, shape: tuple[int, ...], samples: int, classes: int) -> float:
     """GFLOP of one image: those of the convolutions and matrix products in the engine's graph."""
     score: Score = "logit"
-    wanted, size = Pass(("abs", "g2"), score, engine.batch_size), engine.batch_size
+    spec, size = GraphSpec(("abs", "g2"), score, engine.batch_size), engine.batch_size
     noise = np.zeros((size, *shape), np.float32)
-    engine.sums(noise[0], noise, size, np.arange(classes, dtype=np.int64), wanted)
-    graph = engine.graph_of(wanted)
+    engine.gradient_sums(noise[0], noise, size, np.arange(classes, dtype=np.int64), spec)
+    graph = engine.graph_of(spec)
     return sum(map(_operations, graph.get_operations())) * samples / size / 1e9
 
 

@@ -107,9 +107,9 @@ def explain(
         from heatdrop.explaining.explainer import Explainer
         from heatdrop.explaining.files import explain_files
         from heatdrop.images import Limits
-        from heatdrop.saliency import one_batch_a_core
+        from heatdrop.saliency import run_batches_in_parallel
 
-        one_batch_a_core()
+        run_batches_in_parallel()
         explainer = Explainer(ready, settings, Limits())
     answers = explain_files(files, explainer, output, Limits())
     _answer(output.saved(console.track(answers, "explained", len(files), as_json)), as_json, out)

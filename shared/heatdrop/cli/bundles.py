@@ -29,7 +29,10 @@ def build(as_json: Json = False) -> None:
 def pack(
     model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A Keras image classifier.")],
     labels: Annotated[
-        Path, typer.Option(help="Class names in the order of the model's outputs: a JSON list, or one name per line.")
+        Path,
+        typer.Option(
+            help="Class names in the order of the model's outputs: a JSON list, Keras's class_indices, or one per line."
+        ),
     ],
     preprocess: Annotated[
         str, typer.Option(help="How images are scaled for the model: densenet, imagenet, scale01 or none.")

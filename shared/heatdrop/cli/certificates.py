@@ -43,10 +43,10 @@ def certify(
     found = open_bundle(bundle)
     with native_output_hidden():
         from heatdrop.model.source import keep_certificate
-        from heatdrop.saliency import one_batch_a_core
+        from heatdrop.saliency import run_batches_in_parallel
         from heatdrop.trust.certify import certify as measure
 
-        one_batch_a_core()
+        run_batches_in_parallel()
     with console.progress_bar() as bar:
         stages: dict[str, TaskID] = {}
 

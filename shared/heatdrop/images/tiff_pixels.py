@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -154,6 +155,7 @@ def _samples(file: bytes, page: tiff.Directory) -> NDArray[Any]:
     _check_pieces(page, height, width, channels if apart else 1)
     try:
         with tifffile.TiffFile(io.BytesIO(file)) as opened:
+            _check_lzw(opened.pages.first, file)
             # Threads would only take memory, and there is one processor.
             array = opened.pages.first.asarray(squeeze=False, maxworkers=1)
     except (NotImplementedError, ImportError) as error:
@@ -168,6 +170,17 @@ def _samples(file: bytes, page: tiff.Directory) -> NDArray[Any]:
     if array.shape != ((channels, height, width, 1) if apart else (1, height, width, channels)):
         raise DamagedImage("The TIFF contradicts itself about its size; export it again.")
     return np.moveaxis(array[..., 0], 0, -1) if apart else array[0]
+
+
+def _check_lzw(page: Any, file: bytes) -> None:
+    """Undo LZW once without a buffer given: imagecodecs 2026.3 finds flawed codes only so, and crashes on them else.
+
+    Raises:
+        imagecodecs.ImcdError: the codes are flawed.
+    """
+    if page.compression == _LZW and page.fillorder == 1:
+        for start, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+            imagecodecs.lzw_decode(file[start : start + size])
 
 
 def _check_pieces(page: tiff.Directory, height: int, width: int, planes: int) -> None:

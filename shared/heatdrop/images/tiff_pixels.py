@@ -166,10 +166,10 @@ def _samples(file: bytes, page: tiff.Directory) -> NDArray[Any]:
     except Exception as error:
         # Decoders have errors of their own each, and a file at fault also makes them divide by zero or index too far.
         raise DamagedImage("The pixels of the TIFF make no sense; upload it again, or save it as PNG.") from error
-    array = array[:, 0]
-    if array.shape != ((channels, height, width, 1) if apart else (1, height, width, channels)):
+    # What it knows no type for comes back empty.
+    if array.shape != ((channels, 1, height, width, 1) if apart else (1, 1, height, width, channels)):
         raise DamagedImage("The TIFF contradicts itself about its size; export it again.")
-    return np.moveaxis(array[..., 0], 0, -1) if apart else array[0]
+    return np.moveaxis(array[:, 0, ..., 0], 0, -1) if apart else array[0, 0]
 
 
 def _check_lzw(page: Any, file: bytes) -> None:

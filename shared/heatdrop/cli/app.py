@@ -14,6 +14,7 @@ from heatdrop.cli import (
     deploy,
     doctor,
     drop,
+    erase,
     extras,
     redrive,
     results,
@@ -171,5 +172,6 @@ app.command()(watch.watch)
 app.command()(cost.cost)
 app.command()(doctor.doctor)
 app.command("redrive")(redrive.redrive_images)
+app.command("erase")(erase.erase_images)
 app.command()(view.view)
 app.command()(deploy.deploy)

@@ -35,11 +35,12 @@ def redrive_images(
     from heatdrop.aws.image_table import ImageTable
     from heatdrop.aws.item_table import ItemTable
     from heatdrop.aws.queues import DeadLetters, DropQueue
+    from heatdrop.aws.table_schema import Layout
     from heatdrop.errors import CloudUnreachable
     from heatdrop.pipeline.redrive import failed_images, redrive
 
     try:
-        records = ImageTable(ItemTable(outputs["ImagesTable"]))
+        records = ImageTable(ItemTable(outputs["ImagesTable"], Layout(int(outputs["Shards"]))))
         dead_letters = DeadLetters(outputs["JobEventsDeadLetters"], outputs["JobEventsQueue"])
         failed = list(failed_images(records, images or []))
         if dry_run:

@@ -43,7 +43,6 @@ from heatdrop.pipeline import heatmaps
 from heatdrop.pipeline.redrive import failed_images, redrive
 from heatdrop.vocabulary import Drop, ExplanationSettings, State
 
-QUEUE_ARN = "arn:aws:sqs:eu-west-1:123456789012:queue"
 SPOT = "Host EC2 (instance i-0123456789abcdef0) terminated."
 MAX_ROUNDS = 60
 
@@ -83,6 +82,7 @@ class World:
         self.aws = FaultyAws(self._hear)
         self._sqs, self._s3 = boto3.client("sqs"), boto3.client("s3")
         self._stored = Stored(outputs["ImagesTable"], outputs["ResultsBucket"])
+        self._arns = {name: self._arn(url) for name, url in self.queues.items()}
         (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
         self._definition = definition
         job_role = session_of(definition["containerProperties"]["jobRoleArn"])
@@ -171,7 +171,7 @@ class World:
             if context.remaining_ms < 0:
                 raise Crash
 
-        event = {"Records": [sqs_record(message, QUEUE_ARN) for message in messages]}
+        event = {"Records": [sqs_record(message, self._arns[queue]) for message in messages]}
         back = {message["MessageId"] for message in messages}
         try:
             with self.aws.planned(tuple(faults), self._steps(meanwhile), slow):
@@ -189,6 +189,9 @@ class World:
                 self._sqs.delete_message(QueueUrl=self.queues[queue], ReceiptHandle=handle)
         return True
 
+    def _arn(self, url: str) -> str:
+        return self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+
     def _receive(self, queue: str, count: int) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []
         while len(messages) < count and self._stored.visible(self.queues[queue]):
@@ -197,6 +200,7 @@ class World:
                 MaxNumberOfMessages=min(10, count - len(messages)),
                 VisibilityTimeout=40_000,
                 AttributeNames=["All"],
+                MessageAttributeNames=["All"],
             ).get("Messages", [])
             messages += page
             if not page:

@@ -75,6 +75,14 @@ class NotFound(HeatdropError):
     """What was asked for is not there."""
 
 
+class RecordGone(NotFound):
+    """The record of an image was erased while it was being worked on."""
+
+
+class NotErased(HeatdropError):
+    """Something that was to be erased could not be."""
+
+
 class NotNow(HeatdropError):
     """The state of the image does not allow what was asked for."""
 

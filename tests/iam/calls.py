@@ -22,6 +22,7 @@ ACTIONS = {
     ("s3", "ListObjects"): "ListBucket",
     ("s3", "ListObjectsV2"): "ListBucket",
     ("s3", "ListObjectVersions"): "ListBucketVersions",
+    ("s3", "GetBucketNotificationConfiguration"): "GetBucketNotification",
     ("s3", "PostObject"): "PutObject",  # a form that was signed for a browser
     ("s3", "CreateMultipartUpload"): "PutObject",
     ("s3", "UploadPart"): "PutObject",
@@ -131,7 +132,8 @@ def _named(call: Call) -> Iterator[tuple[str, str]]:
         case "sqs":
             yield "queue", call.arn(p["QueueUrl"].rpartition("/")[2] if "QueueUrl" in p else p["QueueName"])
         case "sns":
-            yield "topic", p["TopicArn"]
+            # A subscription's ARN is that of its topic with an id behind it.
+            yield "topic", p["TopicArn"] if "TopicArn" in p else p["SubscriptionArn"].rpartition(":")[0]
         case "batch":
             if "jobQueue" in p:
                 yield "job-queue", _full(call, "job-queue", p["jobQueue"])
@@ -142,6 +144,13 @@ def _named(call: Call) -> Iterator[tuple[str, str]]:
         case "events":
             for entry in p.get("Entries", []):
                 yield "event-bus", _full(call, "event-bus", entry.get("EventBusName", "default"))
+            if rule := p.get("Rule") or p.get("Name"):
+                yield "rule-on-default-event-bus", call.arn(f"rule/{rule}")
+        case "ecr":
+            yield "repository", call.arn(f"repository/{p['repositoryName']}")
+        case "cloudwatch":
+            for name in p["AlarmNames"]:
+                yield "alarm", call.arn(f"alarm:{name}")
         case "secretsmanager":
             yield "secret", p["SecretId"]
         case "cloudformation":

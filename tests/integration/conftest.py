@@ -3,6 +3,7 @@
 Nothing moves by itself here: a test drops, makes the event from the samples in ``events/``, and calls the handler.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,3 +45,12 @@ def cloud(small_bundle: Bundle, local_aws: MotoCloud, jobs: list[Job]) -> Cloud:
 def chest(chest_jpeg: Path) -> bytes:
     """A real chest radiograph as a JPEG."""
     return chest_jpeg.read_bytes()
+
+
+@pytest.fixture
+def newer_bundle(bundle_copy: Path) -> Path:
+    """The small bundle as it would be after another training, as far as its name goes."""
+    description = json.loads((bundle_copy / "bundle.json").read_text())
+    description["model"]["version"] = "0123456789ab"
+    (bundle_copy / "bundle.json").write_text(json.dumps(description))
+    return bundle_copy

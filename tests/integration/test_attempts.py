@@ -1,10 +1,13 @@
 """What was not begun is no attempt: a drop may be put off as often as it likes; one that fails is dead after five."""
 
 from typing import Any
+from unittest import mock
 
 import boto3
 import pytest
-from tests.integration.cloud import Cloud, Context, Event, sample_event, throttled
+from botocore.client import BaseClient
+from tests.integration.cloud import Cloud, Context, Event, throttled
+from tests.integration.test_job_events import failed_job
 
 from heatdrop.local.queue_poller import sqs_record
 from heatdrop.vocabulary import State
@@ -22,7 +25,16 @@ class Source:
         self.url = cloud.deployment.physical_ids[queue]
         found = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])
         self.arn = found["Attributes"]["QueueArn"]
-        self.sqs.purge_queue(QueueUrl=self.url)
+        self.empty()
+
+    def empty(self) -> int:
+        """Delete what the queue holds; returns how many messages there were."""
+        count = 0
+        while messages := self.receive():
+            count += len(messages)
+            for message in messages:
+                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+        return count
 
     def receive(self) -> list[dict[str, Any]]:
         return self.sqs.receive_message(
@@ -111,22 +123,39 @@ def test_drop_whose_original_was_not_deleted_after_the_copy_was_sent_is_one_imag
 
 def test_more_drops_than_one_call_takes_are_all_put_off(cloud: Cloud, drops: Source, chest: bytes) -> None:
     event: Event = cloud.drop_event(*[cloud.put(chest) for _ in range(23)])
-    drops.sqs.purge_queue(QueueUrl=drops.url)
+    drops.empty()
     for message in event["Records"]:
         message["eventSourceARN"] = drops.arn
     assert cloud.handlers["inference"](event, NO_TIME) == {"batchItemFailures": []}
-    count = 0
-    while taken := len(drops.receive()):
-        count += taken
-    assert count == 23
+    assert drops.empty() == 23
 
 
-def test_sweep_that_was_put_off_keeps_its_trace(cloud: Cloud) -> None:
+def test_message_that_is_put_off_keeps_the_header_that_x_ray_follows(cloud: Cloud, drops: Source) -> None:
+    header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+    event = cloud.drop_event(cloud.put(b"never looked at"))
+    event["Records"][0] |= {"eventSourceARN": drops.arn}
+    event["Records"][0]["attributes"]["AWSTraceHeader"] = header
+    sent: list[dict[str, Any]] = []
+    call = BaseClient._make_api_call
+
+    def keep(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        if operation == "SendMessageBatch":
+            sent.extend(parameters["Entries"])
+        return call(self, operation, parameters)
+
+    with mock.patch.object(BaseClient, "_make_api_call", keep):
+        cloud.handlers["inference"](event, NO_TIME)
+    (entry,) = sent
+    assert entry["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"] == header
+
+
+def test_failed_job_that_was_put_off_ten_times_is_seen_to(cloud: Cloud, chest: bytes) -> None:
     events = Source(cloud, "JobEventsQueue", "job_events")
-    header = {"DataType": "String", "StringValue": "Root=1-5759e988-bd862e3fe1be46a994272793"}
-    body = sample_event("job-events-sweep")["Records"][0]["body"]
-    events.send(body, MessageSystemAttributes={"AWSTraceHeader": header})
+    drop = cloud.put(chest)
+    cloud.infer(drop)
+    event = failed_job(cloud, cloud.manifest(drop)[0], cloud.record(drop).job_id)
+    events.send(event["Records"][0]["body"])
     for _ in range(10):
         assert events.invoke(NO_TIME) == 1
-    (message,) = events.receive()
-    assert (message["Body"], message["Attributes"]["AWSTraceHeader"]) == (body, header["StringValue"])
+    assert events.invoke(TIME) == 1
+    assert cloud.record(drop).state is State.FAILED

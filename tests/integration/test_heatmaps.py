@@ -136,15 +136,6 @@ def test_job_told_to_stop_finishes_the_image_in_hand_and_its_retry_does_the_rest
     assert {cloud.record(drop).state for drop in drops} == {State.EXPLAINED}
 
 
-@pytest.fixture
-def newer_bundle(bundle_copy: Path) -> Path:
-    """The small bundle as it would be after another training, as far as its name goes."""
-    description = json.loads((bundle_copy / "bundle.json").read_text())
-    description["model"]["version"] = "0123456789ab"
-    (bundle_copy / "bundle.json").write_text(json.dumps(description))
-    return bundle_copy
-
-
 def test_job_with_another_model_than_the_predictions_fails_their_images_and_says_what_to_do(
     cloud: Cloud, classified: tuple[str, list[Drop]], newer_bundle: Path
 ) -> None:

@@ -18,7 +18,7 @@ from heatdrop.aws.image_table import ImageTable
 from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.listing import Filter, ListedImage, Listing
 from heatdrop.aws.model_table import ModelTable
-from heatdrop.aws.table_schema import SHARDS
+from heatdrop.aws.table_schema import DEFAULT_SHARDS as SHARDS
 from heatdrop.ids import image_id
 from heatdrop.local.moto_cloud import MotoCloud
 from heatdrop.model.certificate import Certificate, Check

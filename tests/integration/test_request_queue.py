@@ -1,6 +1,9 @@
 """Explanations on request wait in a queue of their own, and whoever looks after jobs looks at both queues."""
 
+import time
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -10,6 +13,7 @@ from tests.integration.test_forgotten_explanations import explanation, job_of
 from tests.integration.test_job_events import age, failed_job, sweep, told_again
 
 from heatdrop.ids import image_id
+from heatdrop.local.batch_runner import BatchRunner
 from heatdrop.local.http_api import event_of
 from heatdrop.vocabulary import Drop, State
 
@@ -111,3 +115,16 @@ def test_without_a_queue_of_its_own_a_request_shares_the_other(cloud: Cloud, che
     api(event_of("POST", path, {"Content-Type": "application/json"}, b'{"samples": 3}'), Context())
     assert cloud.jobs[-1].job_queue.arn == cloud.deployment.outputs["HeatmapJobQueue"]
     sweep(cloud)
+
+
+def test_local_cloud_runs_what_somebody_waits_for_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    runner = BatchRunner({}, lambda role: {}, tmp_path / "log")
+    monkeypatch.setattr(runner, "_run_job", lambda job: ran.append(job.job_id))
+    for name, priority in (("a", 1), ("b", 1), ("on request", 10), ("c", 1)):
+        runner.submit(SimpleNamespace(job_id=name, job_queue=SimpleNamespace(priority=priority)))
+    runner.start()
+    while runner.waiting or len(ran) < 4:
+        time.sleep(0.01)
+    runner.stop()
+    assert ran == ["on request", "a", "b", "c"]

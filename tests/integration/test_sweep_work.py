@@ -1,18 +1,14 @@
 """What a sweep costs follows the number of jobs and not that of the images that wait for them."""
 
 import copy
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from unittest import mock
 
 import boto3
 import pytest
-from botocore.client import BaseClient
 from moto.batch.models import Job
-from tests.integration.cloud import Cloud
+from tests.integration.cloud import Cloud, counted_calls
 from tests.template.cloud_template import resources
 
 from heatdrop.aws.image_table import ImageTable
@@ -27,21 +23,8 @@ JOBS, IMAGES_A_JOB = 101, 2
 PATIENCE = timedelta(minutes=180)
 
 
-@contextmanager
-def counted() -> Iterator[Counter[str]]:
-    calls: Counter[str] = Counter()
-    call = BaseClient._make_api_call
-
-    def count(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
-        calls[operation] += 1
-        return call(self, operation, parameters)
-
-    with mock.patch.object(BaseClient, "_make_api_call", count):
-        yield calls
-
-
 @pytest.fixture(scope="module")
-def backlog(cloud: Cloud) -> tuple[Sweeper, list[Job], ImageTable]:
+def backlog(cloud: Cloud) -> Iterator[tuple[Sweeper, list[Job], ImageTable]]:
     """Images that were classified four hours ago and wait for their jobs."""
     properties = copy.deepcopy(resources("AWS::DynamoDB::Table")["ImagesTable"]["Properties"])
     wanted = {name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")}
@@ -67,7 +50,9 @@ def backlog(cloud: Cloud) -> tuple[Sweeper, list[Job], ImageTable]:
                 images.mark_submitted(name, f"manifest-{number}", job)
     announcer, drops = Announcer(outputs["NotificationsTopic"]), DropQueue(outputs["IngestQueue"])
     sweeper = Sweeper(PATIENCE, items, announcer, drops, [outputs["HeatmapJobQueue"]])
-    return sweeper, cloud.jobs[first:], images
+    yield sweeper, cloud.jobs[first:], images
+    for job in cloud.jobs[first:]:
+        job.status = "SUCCEEDED"
 
 
 def test_images_whose_jobs_run_cost_a_call_for_a_hundred_jobs(
@@ -76,7 +61,7 @@ def test_images_whose_jobs_run_cost_a_call_for_a_hundred_jobs(
     sweeper, jobs, _ = backlog
     for job in jobs:
         job.status = "RUNNING"
-    with counted() as calls:
+    with counted_calls() as calls:
         sweeper.sweep(lambda: True)
     assert calls["DescribeJobs"] == 2  # 101 jobs
     assert calls["GetItem"] == calls["UpdateItem"] == 0
@@ -87,7 +72,7 @@ def test_images_whose_job_has_failed_are_found_among_them(backlog: tuple[Sweeper
     for job in jobs:
         job.status = "RUNNING"
     jobs[7].status, jobs[7].job_stopped, jobs[7].job_stopped_reason = "FAILED", True, "broken"
-    with counted() as calls:
+    with counted_calls() as calls:
         sweeper.sweep(lambda: True)
     assert calls["GetItem"] == IMAGES_A_JOB
     assert [record.job_id for record in images.failed()] == [jobs[7].job_id] * IMAGES_A_JOB

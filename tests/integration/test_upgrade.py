@@ -33,15 +33,6 @@ def pushed(cloud: Cloud, small_bundle: Bundle) -> None:
     push_bundle(small_bundle, PLACE)
 
 
-@pytest.fixture
-def newer_bundle(bundle_copy: Path) -> Path:
-    """The bundle that is deployed now: the same with another version."""
-    description = json.loads((bundle_copy / "bundle.json").read_text())
-    description["model"]["version"] = "0123456789ab"
-    (bundle_copy / "bundle.json").write_text(json.dumps(description))
-    return bundle_copy
-
-
 @pytest.fixture(autouse=True)
 def temporary_files(tmp_path: Path) -> Iterator[None]:
     with mock.patch("tempfile.tempdir", str(tmp_path)):
@@ -138,7 +129,8 @@ def test_records_and_manifests_of_before_the_field_keep_working(cloud: Cloud, ch
 def earlier_definition(cloud: Cloud) -> str:
     """The revision of the job definition before the update, which CloudFormation leaves active."""
     batch = boto3.client("batch")
-    (current,) = batch.describe_job_definitions(status="ACTIVE")["jobDefinitions"]
+    deployed = cloud.deployment.physical_ids["HeatmapJobDefinition"]
+    (current,) = batch.describe_job_definitions(jobDefinitions=[deployed])["jobDefinitions"]
     kept = ("type", "parameters", "containerProperties", "retryStrategy", "timeout")
     return batch.register_job_definition(
         jobDefinitionName="earlier", **{name: current[name] for name in kept if name in current}
@@ -152,10 +144,17 @@ def test_explanation_on_request_is_made_by_the_job_definition_of_its_model_while
     drop = cloud.put(chest)
     handler = cloud.handler("inference", BUNDLE_URI=PLACE, JOB_DEFINITION=earlier_definition)
     handler(cloud.drop_event(drop), Context())
-    current = cloud.handler("inference").__globals__["ingest"]._job_definition
-    if not active:
-        boto3.client("batch").deregister_job_definition(jobDefinition=earlier_definition)
-    status, _ = ask(cloud, "POST", f"/images/{image_id(drop)}/explanations", {"samples": 1})
+    current = cloud.deployment.physical_ids["HeatmapJobDefinition"]
+    call = BaseClient._make_api_call
+
+    def refuse(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        """As Batch does, unlike moto."""
+        if parameters.get("jobDefinition") == earlier_definition and not active:
+            raise ClientError({"Error": {"Code": "ClientException", "Message": "not ACTIVE"}}, operation)
+        return call(self, operation, parameters)
+
+    with mock.patch.object(BaseClient, "_make_api_call", refuse):
+        status, _ = ask(cloud, "POST", f"/images/{image_id(drop)}/explanations", {"samples": 1})
     assert status == 202
     job = cloud.jobs[-1]
     assert job.job_definition.arn == (earlier_definition if active else current)

@@ -34,9 +34,9 @@ class Service:
 
     def __init__(self, settings: ApiSettings) -> None:
         self._max_bytes = settings.max_bytes
-        items = ItemTable(settings.images_table)
+        items = ItemTable(settings.images_table, settings.layout)
         self._images = ImageTable(items)
-        self._listing = Listing(settings.images_table)
+        self._listing = Listing(settings.images_table, settings.layout)
         self._links = Links(settings.input_bucket, settings.results_bucket, settings.link_seconds)
         self._tokens = PageTokens(key_in(settings.page_token_secret))
         jobs = JobQueue(settings.for_requests, settings.job_definition)

@@ -7,7 +7,7 @@ from boto3.dynamodb.conditions import Attr
 from heatdrop.aws.image_table import record_in, record_of
 from heatdrop.aws.item_table import ItemTable, now
 from heatdrop.aws.record import Record, RequestedExplanation
-from heatdrop.aws.table_schema import iso, shard_of
+from heatdrop.aws.table_schema import EXPIRES_AT, iso
 from heatdrop.errors import TooManyExplanations
 from heatdrop.vocabulary import HeatmapFiles, State
 
@@ -24,7 +24,7 @@ class ExplanationTable:
     def find_or_add(self, image_id: str, wanted: RequestedExplanation) -> Record:
         """Add an explanation that is wanted; the same one stays as it is, unless it FAILED and is wanted again.
 
-        The image is open again, so that the sweep sees to it.
+        The image is open again, so that the sweep sees to it; its record does not expire before it is closed.
 
         Raises:
             TooManyExplanations: the image has as many as it may have.
@@ -36,9 +36,10 @@ class ExplanationTable:
             (kept.not_exists() & explanations.size().lt(MAX_EXPLANATIONS)) | _state(name).eq(State.FAILED),
             put={
                 f"explanations.{name}": wanted.model_dump(mode="json", exclude_none=True),
-                "open_shard": shard_of(image_id),
+                "open_shard": self._items.layout.shard_of(image_id),
                 "updated_at": iso(now()),
             },
+            remove=[EXPIRES_AT],
         )
         record = record_of(item) if item else record_in(self._items, image_id)
         if name not in record.explanations:

@@ -5,20 +5,23 @@ A state moves one way only, so a step that runs twice changes nothing the second
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 
 from heatdrop.aws.item_table import Item, ItemTable, now, plain
 from heatdrop.aws.record import Record
-from heatdrop.aws.table_schema import BY_STATE, OPEN_INDEX, SHARDS, iso, partition, shard_of
+from heatdrop.aws.table_schema import BY_STATE, EXPIRES_AT, OPEN_INDEX, iso, partition
+from heatdrop.errors import RecordGone
 from heatdrop.vocabulary import Drop, HeatmapFiles, ModelName, Prediction, State
 
 _NOT_OF_THE_RECORD = {
     *("open_shard", "shard", "state_shard", "label_shard", "listed_at", "label", "score"),
+    EXPIRES_AT,
     "chances",
 }
-"""Attributes that only the indexes need, and ``chances``, which earlier versions wrote for ``times_stuck``."""
+"""Attributes that only the indexes or the time to live need, and ``chances``, which earlier versions wrote."""
 
 
 class ImageTable:
@@ -36,7 +39,7 @@ class ImageTable:
         """The record of a drop; a new one, RECEIVED, where the drop was never seen before."""
         moment = now()
         record = Record(image_id=image_id, state=State.RECEIVED, drop=drop, created_at=moment, updated_at=moment)
-        shard = shard_of(image_id)
+        shard = self._items.layout.shard_of(image_id)
         item: Item = plain(record.model_dump(mode="json", exclude_none=True, exclude={"announced"}))
         item |= {
             "created_at": iso(moment),
@@ -77,7 +80,7 @@ class ImageTable:
             "timings_ms": timings_ms,
             "label": best.label,
             "score": best.score,
-            "label_shard": partition(shard_of(image_id), best.label),
+            "label_shard": partition(self._items.layout.shard_of(image_id), best.label),
         }
         return self._move(image_id, State.CLASSIFIED, Attr("state").eq(State.RECEIVED), values)
 
@@ -116,7 +119,8 @@ class ImageTable:
         same = Attr("state").eq(record.state) & _same_attempt(record)
         if record.state.final:
             nothing_requested = same & Attr("explanations").size().eq(0)
-            if self._items.update_if(record.image_id, nothing_requested, add=told, remove=["open_shard"]):
+            expiry = self._items.layout.expiry(now())
+            if self._items.update_if(record.image_id, nothing_requested, add=told, put=expiry, remove=["open_shard"]):
                 return
         self._items.update_if(record.image_id, same, add=told)
 
@@ -126,7 +130,7 @@ class ImageTable:
         Returns:
             False where the image is no longer FAILED in the attempt that ``record`` speaks of.
         """
-        shard = shard_of(record.image_id)
+        shard = self._items.layout.shard_of(record.image_id)
         reopened = self._items.update_if(
             record.image_id,
             Attr("state").eq(State.FAILED) & _same_attempt(record),
@@ -140,14 +144,14 @@ class ImageTable:
             remove=[
                 *("reason", "predictions", "model", "bundle_uri", "job_definition", "job_id", "manifest_id"),
                 *("announced", "timings_ms", "times_stuck"),
-                *("label", "score", "label_shard"),
+                *("label", "score", "label_shard", EXPIRES_AT),
             ],
         )
         return reopened is not None
 
     def failed(self) -> Iterator[Record]:
         """Every FAILED image, as it is now."""
-        for shard in map(str, range(SHARDS)):
+        for shard in self._items.layout.all_shards:
             for item in self._items.query(BY_STATE, Key("state_shard").eq(partition(shard, State.FAILED))):
                 record = self.get(item["image_id"])
                 if record and record.state is State.FAILED:
@@ -155,7 +159,8 @@ class ImageTable:
 
     def _move(self, image_id: str, to: State, condition: ConditionBase, values: dict[str, Any]) -> Record:
         """Let a record reach a state if a condition holds for it; returns it as it is then, moved or not."""
-        moved = {"state": to, "state_shard": partition(shard_of(image_id), to), "updated_at": iso(now())}
+        shard = self._items.layout.shard_of(image_id)
+        moved = {"state": to, "state_shard": partition(shard, to), "updated_at": iso(now())}
         item = self._items.update_if(image_id, condition, put=values | moved)
         return record_of(item) if item else record_in(self._items, image_id)
 
@@ -179,10 +184,18 @@ class OpenImages:
 
     def unchanged_since(self, moment: datetime) -> Iterator[OpenImage]:
         """The open images whose records have not changed since ``moment``."""
-        for shard in map(str, range(SHARDS)):
+        for shard in self._items.layout.all_shards:
             keys = Key("open_shard").eq(shard) & Key("updated_at").lt(iso(moment))
             for item in self._items.query(OPEN_INDEX, keys):
                 yield OpenImage(item["image_id"], item.get("job_id"))
+
+    def oldest_classified(self) -> datetime | None:
+        """When the image was dropped that has waited longest for its heatmaps; None where none waits."""
+        listed = []
+        for shard in self._items.layout.all_shards:
+            keys = Key("state_shard").eq(partition(shard, State.CLASSIFIED))
+            listed += [str(item["listed_at"]) for item in islice(self._items.query(BY_STATE, keys, Limit=1), 1)]
+        return datetime.fromisoformat(min(listed).partition("#")[0]) if listed else None
 
     def mark_active(self, record: Record) -> None:
         """Count this moment as progress: the job of the image runs, or waits for its turn."""
@@ -204,7 +217,8 @@ class OpenImages:
 
     def close(self, record: Record) -> None:
         """Write down that nothing is left to be done for an image, unless it has changed since it was read."""
-        self._items.update_if(record.image_id, _unchanged(record), remove=["open_shard"])
+        expiry = self._items.layout.expiry(now())
+        self._items.update_if(record.image_id, _unchanged(record), put=expiry, remove=["open_shard"])
 
 
 def record_of(item: Item) -> Record:
@@ -216,11 +230,11 @@ def record_in(items: ItemTable, image_id: str) -> Record:
     """The record of an image that must be there.
 
     Raises:
-        LookupError: it was deleted.
+        RecordGone: it was erased.
     """
     item = items.get(image_id)
     if item is None:
-        raise LookupError(f"the record of image {image_id} was deleted while it was being worked on")
+        raise RecordGone(f"the record of image {image_id} was erased while it was being worked on")
     return record_of(item)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from boto3.dynamodb.conditions import ConditionBase
 
+from heatdrop.aws.table_schema import DEFAULT_LAYOUT, Layout
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
@@ -20,9 +22,10 @@ KEY = "image_id"
 
 
 class ItemTable:
-    """One DynamoDB table whose items are found by ``image_id``."""
+    """One DynamoDB table whose items are found by ``image_id``, laid out as ``layout`` says."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, layout: Layout = DEFAULT_LAYOUT) -> None:
+        self.layout = layout
         self._table: Table = boto3.resource("dynamodb").Table(name)
 
     def get(self, key: str) -> Item | None:
@@ -36,6 +39,10 @@ class ItemTable:
         except self._table.meta.client.exceptions.ConditionalCheckFailedException:
             return False
         return True
+
+    def delete(self, key: str) -> None:
+        """Delete an item, if it is there."""
+        self._table.delete_item(Key={KEY: key})
 
     def update_if(
         self,

@@ -18,7 +18,17 @@ from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from pydantic import AwareDatetime
 
 from heatdrop.aws.record import KnownModel
-from heatdrop.aws.table_schema import BY_LABEL, BY_STATE, BY_TIME, LONGEST_KEY, MODELS, SHARDS, iso, partition
+from heatdrop.aws.table_schema import (
+    BY_LABEL,
+    BY_STATE,
+    BY_TIME,
+    DEFAULT_LAYOUT,
+    LONGEST_KEY,
+    MODELS,
+    Layout,
+    iso,
+    partition,
+)
 from heatdrop.vocabulary import FrozenModel, ModelName, State
 
 if TYPE_CHECKING:
@@ -72,7 +82,8 @@ class Page:
 class Listing:
     """Reads lists from the indexes of the table of images."""
 
-    def __init__(self, table_name: str) -> None:
+    def __init__(self, table_name: str, layout: Layout = DEFAULT_LAYOUT) -> None:
+        self._shards = layout.all_shards
         self._table: Table = boto3.resource("dynamodb").Table(table_name)
 
     def page(self, wanted: Filter, limit: int, position: str | None = None) -> Page:
@@ -85,16 +96,21 @@ class Listing:
         request: dict[str, Any] = {
             "IndexName": index,
             "ScanIndexForward": False,
-            "Limit": MOST_READ // SHARDS if conditions else 2 * (limit // SHARDS + 1),
+            "Limit": self._share if conditions else 2 * (limit // len(self._shards) + 1),
         }
         if conditions:
             request["FilterExpression"] = reduce(lambda one, other: one & other, conditions)
         shards = []
-        for number in map(str, range(SHARDS)):
+        for number in self._shards:
             shard = Key(_PARTITIONS[index]).eq(number if value is None else partition(number, value))
             keys = shard & Key("listed_at").between(oldest, newest)
             shards.append(self._shard(request | {"KeyConditionExpression": keys}))
         return _merged(shards, limit, position)
+
+    @property
+    def _share(self) -> int:
+        """Records that a page reads of each shard, at most."""
+        return max(1, MOST_READ // len(self._shards))
 
     def models(self) -> tuple[KnownModel, ...]:
         """The models that have classified images here, the newest hundred, newest first; one query."""
@@ -117,7 +133,7 @@ class Listing:
             last = answer.get("LastEvaluatedKey")
             if last is None:
                 return
-            if read_count >= MOST_READ // SHARDS:
+            if read_count >= self._share:
                 yield str(last["listed_at"]), None
                 return
             request = request | {"ExclusiveStartKey": last}

@@ -1,7 +1,11 @@
 """What functions and jobs read from their environment; a missing or wrong value stops them at start, with its name."""
 
+from typing import Annotated
+
+from pydantic import Field
 from pydantic_settings import BaseSettings
 
+from heatdrop.aws.table_schema import DEFAULT_SHARDS, Layout
 from heatdrop.vocabulary import Estimator, ExplanationSettings, Method, NoiseLevel, Samples, Top
 
 
@@ -12,6 +16,14 @@ class Destinations(BaseSettings):
     results_bucket: str
     notifications_topic: str
     notifications_bus: str = ""
+    shards: Annotated[int, Field(ge=1)] = DEFAULT_SHARDS
+    keep_results_days: Annotated[int, Field(ge=0)] = 0
+    """0 keeps records for ever."""
+
+    @property
+    def layout(self) -> Layout:
+        """How the table of images is laid out."""
+        return Layout(self.shards, self.keep_results_days)
 
 
 class JobQueues(BaseSettings):

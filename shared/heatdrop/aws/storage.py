@@ -1,6 +1,7 @@
 """Objects in S3: drops, manifests and artefacts. No other module knows the keys of the results bucket."""
 
 import hashlib
+from collections.abc import Collection
 from typing import IO, TYPE_CHECKING
 
 import boto3
@@ -24,6 +25,8 @@ class ManifestEntry(FrozenModel):
     image_id: str
     drop: Drop
     predictions: tuple[Prediction, ...]
+    trace_header: str | None = None
+    """The header by which X-Ray follows the drop; None where there was none."""
 
 
 class Manifest(FrozenModel):
@@ -36,6 +39,16 @@ class Manifest(FrozenModel):
     """Where the bundle of ``model`` lies; manifests of earlier versions lack it, and mean the bundle of the job."""
     settings: ExplanationSettings
     images: tuple[ManifestEntry, ...]
+
+
+def manifest_key(manifest_id: str) -> str:
+    """The S3 key of a manifest."""
+    return f"manifests/{manifest_id}.json"
+
+
+def artefact_folder(image_id: str) -> str:
+    """What the S3 keys of all artefacts of an image begin with."""
+    return f"images/{image_id}/"
 
 
 def fitting_key(key: str) -> str:
@@ -83,7 +96,7 @@ class Storage:
 
     def put_manifest(self, manifest: Manifest) -> str:
         """Store a manifest; returns its S3 key."""
-        key = f"manifests/{manifest.manifest_id}.json"
+        key = manifest_key(manifest.manifest_id)
         body = manifest.model_dump_json().encode()
         self._s3.put_object(Bucket=self.results_bucket, Key=key, Body=body, ContentType="application/json")
         return key
@@ -93,12 +106,25 @@ class Storage:
         with self._s3.get_object(Bucket=self.results_bucket, Key=key)["Body"] as body:
             return Manifest.model_validate_json(body.read())
 
+    def has_manifest(self, key: str) -> bool:
+        """Whether the manifest at ``key`` is still there; each expires after some months."""
+        return "Contents" in self._s3.list_objects_v2(Bucket=self.results_bucket, Prefix=key, MaxKeys=1)
+
+    def remove_from_manifest(self, key: str, image_ids: Collection[str]) -> None:
+        """Take images out of the manifest at ``key``; one without any image left is deleted."""
+        manifest = self.get_manifest(key)
+        left = tuple(entry for entry in manifest.images if entry.image_id not in image_ids)
+        if left:
+            self.put_manifest(manifest.model_copy(update={"images": left}))
+        else:
+            self._s3.delete_object(Bucket=self.results_bucket, Key=key)
+
     def put_artefact(self, image_id: str, model: ModelName, name: str, content: bytes) -> str:
         """Store one artefact of an image; returns its key, ``images/IMAGE_ID/MODEL_VERSION/NAME``.
 
         For an explanation on request, ``name`` begins with its id and a slash.
         """
-        key = f"images/{image_id}/{model.version}/{name}"
+        key = f"{artefact_folder(image_id)}{model.version}/{name}"
         media_type = _MEDIA_TYPES[name[name.rindex(".") :]]
         self._s3.put_object(Bucket=self.results_bucket, Key=key, Body=content, ContentType=media_type)
         return key

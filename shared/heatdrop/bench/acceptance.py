@@ -24,6 +24,7 @@ from heatdrop.aws.queues import DropQueue
 from heatdrop.aws.storage import put_drop
 from heatdrop.errors import HeatdropError, NotAccepted
 from heatdrop.ids import image_id
+from heatdrop.pipeline.erasing import Eraser
 from heatdrop.pipeline.redrive import failed_images, redrive
 from heatdrop.text import counted
 from heatdrop.vocabulary import Drop, FrozenModel, State
@@ -170,6 +171,16 @@ def _redrive(trial: Trial) -> str:
     return f"FAILED ({failed['reason']}), then EXPLAINED"
 
 
+def _erase(trial: Trial) -> str:
+    eraser = Eraser.of_stack(trial.stack.outputs)
+    found = eraser.of_prefix(trial.prefix)
+    eraser.erase(found)
+    left = {kind: count for kind, count in eraser.of_prefix(trial.prefix).counts.items() if count}
+    if left:
+        raise NotAccepted(f"of what was erased, {left} is left")
+    return ", ".join(counted(count, kind.replace("_", " ").removesuffix("s")) for kind, count in found.counts.items())
+
+
 STEPS: dict[str, Callable[[Trial], str]] = {
     "doctor": _doctor,
     "drop": _drop,
@@ -177,6 +188,7 @@ STEPS: dict[str, Callable[[Trial], str]] = {
     "explanation on request": _explanation,
     "upgrade of the model": _upgrade,
     "redrive": _redrive,
+    "erase": _erase,
 }
 
 

@@ -18,6 +18,7 @@ from heatdrop.images import Limits
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.classifier import model_input
 from heatdrop.model.packing import load_keras
+from heatdrop.saliency import SaliencyMaps
 from heatdrop.timing import milliseconds
 from heatdrop.version import __version__
 from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings, Prediction
@@ -97,9 +98,9 @@ class Explainer:
             arrays: dict[str, Any] = {method: maps[0, position] for method, maps in result.maps.items()}
             if drawn in result.standard_errors:
                 arrays["standard_error"] = result.standard_errors[drawn][0, position]
-            provenance = self._provenance(prediction, result.warnings[0])
+            provenance = self._provenance(prediction, result)
             overlaid = rendering.overlaid(picture, raw)
-            capture = self._capture(data, overlaid, prediction) if wants_dicom else None
+            capture = self._capture(data, overlaid, prediction, result) if wants_dicom else None
             heatmaps.append(
                 Heatmap(
                     prediction.label,
@@ -112,13 +113,16 @@ class Explainer:
         timings = {"explain": milliseconds(started, explained), "render": milliseconds(explained, time.perf_counter())}
         return Explanation((PICTURE, rendering.picture(picture)), tuple(heatmaps), result.warnings[0], timings)
 
-    def _capture(self, data: bytes, overlaid: NDArray[np.uint8], prediction: Prediction) -> bytes | None:
+    def _capture(
+        self, data: bytes, overlaid: NDArray[np.uint8], prediction: Prediction, found: SaliencyMaps
+    ) -> bytes | None:
         """The overlay of one class for a PACS; None where the image says of its patient what cannot be read."""
         # pydicom is loaded for DICOM alone.
         from heatdrop.images.secondary_capture import secondary_capture
 
+        provenance = method_provenance(self.settings, found)
         how = ", ".join(
-            f"{name} {value}" for name, value in method_provenance(self.settings).items() if name != "units"
+            f"{name} {value}" for name, value in provenance.items() if name != "units" and value is not None
         )
         model = self.bundle.model
         made_by = f"Probability {prediction.score:.4f} by model {model.name} {model.version}; {how}."
@@ -128,11 +132,11 @@ class Explainer:
             logger.warning("the overlay is not written as DICOM: %s", error)
             return None
 
-    def _provenance(self, prediction: Prediction, warnings: tuple[str, ...]) -> dict[str, Any]:
+    def _provenance(self, prediction: Prediction, found: SaliencyMaps) -> dict[str, Any]:
         """Everything needed to make this map again, and nothing that changes from run to run."""
         return {
             "heatdrop": __version__,
-            **method_provenance(self.settings),
+            **method_provenance(self.settings, found),
             "label": prediction.label,
             "probability": prediction.score,
             "model": self.bundle.model.model_dump(),
@@ -142,7 +146,7 @@ class Explainer:
                 "width": self.bundle.size[1],
                 "preprocess": self.bundle.description.preprocess,
             },
-            "warnings": list(warnings),
+            "warnings": list(found.warnings[0]),
             "note": DISCLAIMER,
         }
 

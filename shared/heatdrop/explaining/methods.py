@@ -33,17 +33,20 @@ def method_of(model: keras.Model, settings: ExplanationSettings) -> MakeMaps:
     )
 
 
-def method_provenance(settings: ExplanationSettings) -> dict[str, Any]:
-    """What must be known of the settings to make a map again and to read it."""
+def method_provenance(settings: ExplanationSettings, found: SaliencyMaps) -> dict[str, Any]:
+    """How maps were made, as far as it must be known to make them again and to read them.
+
+    ``score`` and ``sampling`` are those of the maps, whatever was asked for.
+    """
     if settings.method != "smoothgrad":
         return {
             "method": settings.method,
-            "score": "logit",
+            "score": found.score,
             "units": "none; the map of the last convolution, enlarged",
         }
     return {
-        "score": "logit",
-        "sampling": "stratified",
+        "score": found.score,
+        "sampling": found.sampling,
         **settings.model_dump(exclude={"top", "dicom"}),
         "units": "score per unit of preprocessed input, squared for squared and variance; maximum over channels",
     }

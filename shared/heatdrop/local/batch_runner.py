@@ -4,6 +4,7 @@ Command, environment, timeout and retry rules are those of the deployed job defi
 """
 
 import fnmatch
+import itertools
 import json
 import logging
 import queue
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,18 @@ logger = logging.getLogger(__name__)
 STATUS_REASON = "Essential container in task exited"
 
 
+@dataclass(order=True)
+class _Waiting:
+    """A job and its turn, or the sign to stop."""
+
+    turn: tuple[int, int]
+    job: Job | None = field(compare=False)
+
+
 class BatchRunner(threading.Thread):
-    """Runs jobs in the order of their submission, and sends the state-change events that Batch would send.
+    """Runs jobs by the priority of their queue, then in the order of their submission.
+
+    It sends the state-change events that Batch would send.
 
     ``environment_of`` gives the environment in which a process works under a role, by the role's ARN.
     """
@@ -34,17 +46,18 @@ class BatchRunner(threading.Thread):
     ) -> None:
         super().__init__(name="batch-runner", daemon=True)
         self._job_code, self._environment_of, self._log = job_code, environment_of, log
-        self._jobs: queue.Queue[Job | None] = queue.Queue()
+        self._jobs: queue.PriorityQueue[_Waiting] = queue.PriorityQueue()
+        self._numbers = itertools.count()
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
-        self._jobs.put(job)
+        self._jobs.put(_Waiting((-int(job.job_queue.priority), next(self._numbers)), job))
 
     def run(self) -> None:
         """Run jobs until stopped."""
-        while (job := self._jobs.get()) is not None:
+        while (job := self._jobs.get().job) is not None:
             try:
                 self._run_job(job)
             except Exception:
@@ -66,7 +79,7 @@ class BatchRunner(threading.Thread):
         self._stopping = True
         while not self._jobs.empty():
             self._jobs.get_nowait()
-        self._jobs.put(None)
+        self._jobs.put(_Waiting((0, 0), None))
         if self._process and self._process.poll() is None:
             self._process.terminate()
         self.join(timeout=20)

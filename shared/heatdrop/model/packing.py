@@ -9,8 +9,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from heatdrop.errors import InvalidBundle, InvalidRequest
 from heatdrop.images import DecodedImage
@@ -18,6 +16,9 @@ from heatdrop.model import bundle as bundles
 from heatdrop.model.bundle import Bundle, BundleDescription
 from heatdrop.model.certificate import Certificate
 from heatdrop.model.classifier import Classifier
+from heatdrop.model.explainability import check_explainable, trial_pictures
+from heatdrop.model.export import for_prediction, to_litert
+from heatdrop.model.labels import read_labels
 from heatdrop.model.preprocessing import CONVENTIONS, Convention, preprocess
 from heatdrop.vocabulary import ModelName
 
@@ -44,7 +45,7 @@ def pack(
         InvalidRequest: ``folder`` holds something else than a bundle.
     """
     check_free(folder)
-    model = _plain(model)
+    model = for_prediction(_plain(model))
     _, height, width, _ = model.input_shape
     outputs = model.output_shape[-1]
     if max(outputs, 2) != len(labels) or not bundles.are_labels(list(labels)):
@@ -55,6 +56,7 @@ def pack(
         staging = Path(scratch) / "bundle"
         staging.mkdir()
         model.save(staging / bundles.KERAS_MODEL, include_optimizer=False)
+        check_explainable(load_safely(staging / bundles.KERAS_MODEL), preprocess_as)
         (staging / bundles.LITERT_MODEL).write_bytes(to_litert(model))
         (staging / bundles.LABELS).write_text(json.dumps(list(labels), indent=2))
         description = BundleDescription(
@@ -93,22 +95,16 @@ def check_free(folder: Path) -> None:
 
 
 def pack_file(model: Path, labels: Path, preprocess_as: str, folder: Path, name: str) -> Bundle:
-    """Pack a ``.keras`` file with the class names of a labels file: a JSON list, or one name a line.
+    """Pack a ``.keras`` file with the class names of a labels file, which ``labels.read_labels`` reads.
 
     Raises:
         InvalidBundle: as ``pack``; or a file cannot be read, or the model only by running code from it.
     """
-    try:
-        text = labels.read_text(encoding="utf-8-sig")
-        names = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
-    except (OSError, ValueError) as error:
-        raise InvalidBundle(f"the labels {labels} cannot be read: {error}") from error
     convention = next((known for known in CONVENTIONS if known == preprocess_as), None)
     if convention is None:
         raise InvalidBundle(f"preprocess is {preprocess_as!r}; choose one of {', '.join(CONVENTIONS)}")
-    return pack(
-        load_safely(model), folder, name=name, labels=[str(n) for n in names if str(n)], preprocess_as=convention
-    )
+    names = read_labels(labels)
+    return pack(load_safely(model), folder, name=name, labels=names, preprocess_as=convention)
 
 
 def load_safely(path: Path) -> keras.Model:
@@ -127,15 +123,6 @@ def load_safely(path: Path) -> keras.Model:
         # What a damaged file makes Keras raise is of many kinds; its first line says what was found.
         problem = str(error).strip().partition("\n")[0]
         raise InvalidBundle(f"the Keras model {path} cannot be loaded safely: {problem}") from error
-
-
-def to_litert(model: keras.Model) -> bytes:
-    """Export to LiteRT in float32, for one image at a time."""
-    predict = tf.function(lambda x: model(x, training=False))
-    signature = predict.get_concrete_function(tf.TensorSpec((1, *model.input_shape[1:]), tf.float32))
-    # LiteRT reads variables that were never written (as NaN); as constants they are part of the file.
-    frozen = convert_variables_to_constants_v2(signature)
-    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen], model).convert())
 
 
 def load_keras(bundle: Bundle) -> keras.Model:
@@ -175,18 +162,21 @@ def _version(model: keras.Model, labels: Sequence[str], preprocess_as: Conventio
 
 
 def _check_equal(model: keras.Model, packed: Bundle) -> None:
-    """Compare LiteRT with Keras on pictures with structure: smooth noise of several scales, dark and bright."""
-    random = np.random.default_rng(0)
+    """Compare the probabilities of LiteRT and of Keras on trial pictures."""
     classifier = Classifier(packed)
-    for scale in (2, 8, 32):
-        coarse = random.integers(0, 256, (scale, scale, 3), np.uint8)
-        pixels = np.asarray(keras.ops.image.resize(coarse, packed.size), np.float32).clip(0, 255).astype(np.uint8)
+    for pixels in trial_pictures(packed.size):
         scores = model(preprocess(pixels, packed.description.preprocess)[None], training=False).numpy()[0]
-        if not ((scores >= 0) & (scores <= 1)).all():
-            given = f"{scores.min():.3g} to {scores.max():.3g}"
-            raise InvalidBundle(f"the model gives {given} for probabilities; end it in softmax or sigmoid")
         wanted = scores if len(scores) > 1 else np.array([1 - scores[0], scores[0]])
-        found = {p.label: p.score for p in classifier.classify(DecodedImage(pixels, "PNG", *pixels.shape[1::-1]))}
+        try:
+            predictions = classifier.classify(DecodedImage(pixels, "PNG", *pixels.shape[1::-1]))
+        except (ValueError, RuntimeError) as error:
+            raise InvalidBundle(
+                "the LiteRT export of the model cannot be run: " + str(error).partition("\n")[0]
+            ) from error
+        found = {prediction.label: prediction.score for prediction in predictions}
         difference = max(abs(found[label] - float(w)) for label, w in zip(packed.labels, wanted, strict=True))
         if not difference <= EXPORT_TOLERANCE:
-            raise InvalidBundle(f"the LiteRT export differs from Keras by {difference:.2g} in a probability")
+            raise InvalidBundle(
+                f"the LiteRT export differs from Keras by {difference:.2g} in a probability; "
+                "leave out what draws random numbers or keeps a state"
+            )

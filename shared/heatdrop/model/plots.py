@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from heatdrop.model.training import EpochReport
+from heatdrop.model.recipe import EpochReport
 from heatdrop.text import printable
 
 

@@ -1,5 +1,6 @@
 """The heatmap job: explains every image of a manifest."""
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -7,7 +8,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
 
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import Field
 
 from heatdrop.aws.bundles import in_s3, model_at, open_bundle_at
@@ -19,17 +21,19 @@ from heatdrop.aws.notifications import Announcer
 from heatdrop.aws.record import Record
 from heatdrop.aws.settings import Destinations
 from heatdrop.aws.storage import Manifest, ManifestEntry, Storage
-from heatdrop.errors import HeatdropError, InvalidBundle
+from heatdrop.errors import HeatdropError, InvalidBundle, RecordGone
 from heatdrop.explaining.explainer import Explainer, Explanation
 from heatdrop.images import Limits
 from heatdrop.images.guarded import GuardedDecoder
 from heatdrop.model.bundle import KERAS_MODEL, Bundle
 from heatdrop.model.gpu import find_gpus
 from heatdrop.pipeline.announcing import announce_once
+from heatdrop.pipeline.correlation import correlated
 from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import HeatmapFiles, State
 
 logger = Logger(child=True)
+metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Heatdrop"))
 
 
 class HeatmapSettings(Destinations):
@@ -50,6 +54,15 @@ class JobReport:
     skipped: int = 0
     interrupted: bool = False
 
+    def count(self, state: State) -> None:
+        """Count an image that this job has brought to a state."""
+        if state is State.EXPLAINED:
+            self.explained += 1
+            metrics.add_metric("ImagesExplained", MetricUnit.Count, 1)
+        elif state is State.FAILED:
+            self.failed += 1
+            metrics.add_metric("ImagesFailed", MetricUnit.Count, 1)
+
     @property
     def exit_code(self) -> int:
         """0: no image failed; 1: at least one did; RETRY_EXIT_CODE: Batch is to retry, for what is left."""
@@ -62,7 +75,7 @@ class HeatmapJob:
     def __init__(self, settings: HeatmapSettings) -> None:
         self._settings = settings
         self._limits = Limits(settings.max_bytes, settings.max_pixels)
-        items = ItemTable(settings.images_table)
+        items = ItemTable(settings.images_table, settings.layout)
         self._images, self._explanations = ImageTable(items), ExplanationTable(items)
         self._storage = Storage(settings.results_bucket)
         self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
@@ -82,9 +95,18 @@ class HeatmapJob:
         """
         signal.signal(signal.SIGTERM, self._stop)
         manifest = self._storage.get_manifest(manifest_key)
+        metrics.add_metric("BatchSize", MetricUnit.Count, len(manifest.images))
+        try:
+            return self._run(manifest)
+        finally:
+            # To stdout, in a form from which CloudWatch Logs makes metrics (EMF).
+            metrics.flush_metrics()
+
+    def _run(self, manifest: Manifest) -> JobReport:
         with GuardedDecoder() as decoder:
             try:
-                explainer = self._load(manifest, decoder)
+                with correlated(logger, manifest.manifest_id):
+                    explainer = self._load(manifest, decoder)
             except HeatdropError as error:
                 reason = f"the heatmap job failed: {error}"
                 self._each(manifest, lambda entry, record: self._fail(record, manifest, reason))
@@ -100,13 +122,19 @@ class HeatmapJob:
                 break
             record = self._images.get(entry.image_id)
             if record is None:
-                raise LookupError(f"image {entry.image_id} has no record; was the table emptied?")
+                logger.warning("erased before it was explained", image_id=entry.image_id)
+                report.skipped += 1
+                continue
             requested = record.explanations.get(manifest.manifest_id)
             if _is_pending(record, manifest):
-                record = handle(entry, record)
-                state = record.explanations[manifest.manifest_id].state if requested else record.state
-                report.explained += state is State.EXPLAINED
-                report.failed += state is State.FAILED
+                try:
+                    with correlated(logger, entry.image_id, entry.trace_header):
+                        record = handle(entry, record)
+                except RecordGone:
+                    logger.warning("erased while it was being explained", image_id=entry.image_id)
+                    report.skipped += 1
+                    continue
+                report.count(record.explanations[manifest.manifest_id].state if requested else record.state)
             else:
                 report.skipped += 1
             if record.state.final and not requested:
@@ -180,6 +208,7 @@ class HeatmapJob:
         for heatmap in explanation.heatmaps:
             heatmaps.append(HeatmapFiles.of(heatmap.label, [put(artefact) for artefact in heatmap.files]))
         timings = explanation.timings_ms | {"store": milliseconds(started, time.perf_counter())}
+        metrics.add_metric("SecondsPerImage", MetricUnit.Seconds, sum(timings.values()) / 1000)
         logger.info("explained", image_id=record.image_id, timings_ms=timings)
         if requested:
             return self._explanations.mark_explained(

@@ -28,6 +28,7 @@ from heatdrop.images.guarded import GuardedDecoder
 from heatdrop.model.bundle import LITERT_MODEL
 from heatdrop.model.classifier import Classifier
 from heatdrop.pipeline.announcing import announce_once
+from heatdrop.pipeline.correlation import correlated
 from heatdrop.pipeline.queues import each_message
 from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import Drop, State
@@ -59,7 +60,7 @@ class Ingest:
         self._decoder.start()
         self._bundle_uri, self._job_definition = settings.bundle_uri, settings.job_definition
         self._classifier = Classifier(open_bundle_at(settings.bundle_uri, LITERT_MODEL))
-        items = ItemTable(settings.images_table)
+        items = ItemTable(settings.images_table, settings.layout)
         self._images, self._models = ImageTable(items), ModelTable(items)
         self._storage = Storage(settings.results_bucket)
         self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
@@ -69,22 +70,28 @@ class Ingest:
     def handle(self, event: dict[str, object], context: LambdaContext) -> PartialItemFailureResponse:
         """Classify the drops of an SQS event and submit one heatmap job for them; returns the messages to retry."""
         waiting: dict[str, list[Record]] = {}
+        traces: dict[str, str | None] = {}
 
         def take(message: SQSRecord) -> None:
-            records = [self._take(drop) for drop in drops_in(message.body, self._input_bucket)]
+            trace, records = message.attributes.aws_trace_header, []
+            for drop in drops_in(message.body, self._input_bucket):
+                image_id = ids.image_id(drop)
+                traces[image_id] = trace
+                with correlated(logger, image_id, trace):
+                    records.append(self._take(image_id, drop))
             waiting[message.message_id] = [record for record in records if record.waits_for_job]
 
         response = each_message(event, context, take)
         try:
-            self._submit({record.image_id: record for records in waiting.values() for record in records})
+            self._submit({record.image_id: record for records in waiting.values() for record in records}, traces)
         except Exception:
             # Their images are CLASSIFIED already; when the messages return, only the job is submitted.
             logger.exception("no heatmap job could be submitted")
             response["batchItemFailures"] += [{"itemIdentifier": name} for name, records in waiting.items() if records]
         return response
 
-    def _take(self, drop: Drop) -> Record:
-        record = self._images.find_or_add(ids.image_id(drop), drop)
+    def _take(self, image_id: str, drop: Drop) -> Record:
+        record = self._images.find_or_add(image_id, drop)
         if record.state is State.RECEIVED:
             record = self._classify(record)
         if record.state is not State.RECEIVED:
@@ -125,7 +132,7 @@ class Ingest:
             job_definition=self._job_definition,
         )
 
-    def _submit(self, waiting: dict[str, Record]) -> None:
+    def _submit(self, waiting: dict[str, Record], traces: dict[str, str | None]) -> None:
         """Submit one job for each bundle: what an older model has classified is explained by that model."""
 
         def bundle(record: Record) -> tuple[str, ...]:
@@ -133,9 +140,9 @@ class Ingest:
             return version, record.bundle_uri or "", record.job_definition or ""
 
         for _, records in groupby(sorted(waiting.values(), key=lambda r: (*bundle(r), r.image_id)), key=bundle):
-            self._submit_job(tuple(records))
+            self._submit_job(tuple(records), traces)
 
-    def _submit_job(self, records: tuple[Record, ...]) -> None:
+    def _submit_job(self, records: tuple[Record, ...], traces: dict[str, str | None]) -> None:
         """Submit one job for records of one bundle."""
         first = records[0]
         if first.model is None:
@@ -148,9 +155,15 @@ class Ingest:
             model=first.model,
             bundle_uri=first.bundle_uri,
             settings=self._explanation,
-            images=tuple(ManifestEntry(image_id=r.image_id, drop=r.drop, predictions=r.predictions) for r in records),
+            images=tuple(
+                ManifestEntry(
+                    image_id=r.image_id, drop=r.drop, predictions=r.predictions, trace_header=traces[r.image_id]
+                )
+                for r in records
+            ),
         )
         job_id = self._jobs.submit(name, self._storage.put_manifest(manifest), first.job_definition)
-        logger.info("submitted", job_id=job_id, manifest_id=name, images=len(records))
         for record in records:
+            with correlated(logger, record.image_id, traces[record.image_id]):
+                logger.info("submitted", job_id=job_id, manifest_id=name)
             self._images.mark_submitted(record.image_id, name, job_id)

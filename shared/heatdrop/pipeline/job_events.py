@@ -42,7 +42,7 @@ class JobEvents:
 
     def __init__(self, settings: JobEventSettings) -> None:
         self._input_bucket, self._job_queues = settings.input_bucket, {settings.job_queue, settings.for_requests}
-        items = ItemTable(settings.images_table)
+        items = ItemTable(settings.images_table, settings.layout)
         self._images, self._explanations = ImageTable(items), ExplanationTable(items)
         self._storage = Storage(settings.results_bucket)
         self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)

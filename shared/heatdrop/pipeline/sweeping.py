@@ -48,6 +48,10 @@ class Sweeper:
 
     def sweep(self, enough_time: Callable[[], bool]) -> None:
         """See to every image without progress, while there is ``enough_time``; the next sweep sees to the rest."""
+        # First, so that the alarm on it does not depend on how much time is left.
+        oldest = self._open.oldest_classified()
+        age = (now() - oldest).total_seconds() if oldest else 0
+        metrics.add_metric("OldestOpenImageSeconds", MetricUnit.Seconds, age)
         jobs = JobStatuses(self._job_queues)
         moment = now() - self._patience
         unchanged = self._open.unchanged_since(moment)

@@ -10,6 +10,8 @@ from heatdrop.aws.doctor.deployed import DeployedStack
 from heatdrop.aws.doctor.findings import Finding
 from heatdrop.aws.image_table import ImageTable, OpenImages
 from heatdrop.aws.item_table import ItemTable
+from heatdrop.aws.jobs import JobPhase, JobStatuses
+from heatdrop.aws.table_schema import Layout
 from heatdrop.text import counted
 
 if TYPE_CHECKING:
@@ -59,8 +61,12 @@ def oldest_open_image(stack: DeployedStack) -> Iterator[Finding]:
     check = "oldest open image"
     patience = timedelta(minutes=int(stack.parameters["StuckAfterMinutes"]))
     now = datetime.now(UTC)
-    items = ItemTable(stack.outputs["ImagesTable"])
-    waiting = OpenImages(items).unchanged_since(now - patience)
+    items = ItemTable(stack.outputs["ImagesTable"], Layout(int(stack.outputs["Shards"])))
+    jobs = JobStatuses({stack.outputs["HeatmapJobQueue"], stack.outputs["RequestJobQueue"]})
+    unchanged = list(OpenImages(items).unchanged_since(now - patience))
+    jobs.look_up(image.job_id for image in unchanged)
+    # An image whose job runs, or waits while others do, is in good hands however long that takes.
+    waiting = (image for image in unchanged if jobs.of(image.job_id).phase is not JobPhase.ACTIVE)
     oldest = min(
         (record for image in waiting if (record := ImageTable(items).get(image.image_id))),
         key=lambda record: record.updated_at,

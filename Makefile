@@ -7,14 +7,16 @@ ATHERIS_VERSION := 3.0.0
 BUNDLE := build/bundles/chest-xray/bundle.json
 OUT ?= out
 
-.PHONY: setup run test test-browser test-containers test-faults test-fuzz lint unit documents lock clean
+.PHONY: acceptance setup run deploy test test-browser test-containers test-faults test-formats test-fuzz lint unit documents lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    explain the demo radiographs, the whole way, into $(OUT)/"
 	@echo "make test   lint, types, template and all tests"
+	@echo "make deploy STACK=name [REGION=...] [PARAMETERS=\"Name=value ...\"]  build all, deploy it into your AWS account"
 	@echo "make test-containers  build the containers and run them, with the SAM CLI and a Docker engine"
 	@echo "make test-faults  1,000 random schedules of faults and 10,000 damaged images (SEED, SCHEDULES, FILES)"
+	@echo "make test-formats  compare hundreds of image files, real and made, with a second reader"
 	@echo "make test-fuzz  let Atheris look for files that break the decoder (SECONDS, 600)"
 	@echo "make test-browser  drive the viewer in a headless Chromium, with screenshots in out/browser/"
 	@echo "make setup  only install what they need"
@@ -44,7 +46,19 @@ $(BUNDLE): models/chest-xray/model.json models/chest-xray/weights.npz | $(VENV)/
 run: setup
 	@$(BIN)/heatdrop run --demo --out $(OUT)
 
+# What is not in PARAMETERS keeps the value that the stack has. A value with a space in it: see `heatdrop deploy --help`.
+STACK ?=
+deploy: setup $(TOOLS)/sam/ready
+	@test -n "$(STACK)" || { echo "Say which: make deploy STACK=heatdrop" >&2; exit 2; }
+	@PATH="$(abspath $(TOOLS)/sam/bin):$$PATH" $(BIN)/heatdrop deploy --stack '$(STACK)' \
+	  $(if $(REGION),--region '$(REGION)') $(foreach parameter,$(PARAMETERS),--parameter '$(parameter)')
+
 test: setup lint unit
+
+# Against a deployed stack, with your own AWS credentials: what it drops is erased at the end. STACK=local: heatdrop serve.
+acceptance: setup
+	@test -n "$(STACK)" || { echo "Say which: make acceptance STACK=heatdrop" >&2; exit 2; }
+	$(BIN)/heatdrop bench acceptance $(if $(filter local,$(STACK)),--local,--stack $(STACK)) $(ARGUMENTS)
 
 lint: $(VENV)/ready $(TOOLS)/checkov/ready $(TOOLS)/sam/ready
 	$(BIN)/ruff check .
@@ -67,6 +81,9 @@ test-faults: setup
 	@echo "SEED=$(SEED) SCHEDULES=$(SCHEDULES) FILES=$(FILES)"
 	SEED=$(SEED) SCHEDULES=$(SCHEDULES) FILES=$(FILES) $(BIN)/pytest -rP --hypothesis-seed=$(SEED) tests/faults tests/poison
 
+test-formats: setup
+	$(BIN)/pytest -m formats -rP tests/formats
+
 SECONDS ?= 600
 # Atheris is for this alone, and not for every Python: it is in no lock.
 test-fuzz: setup
@@ -83,11 +100,17 @@ test-browser: setup
 	  fi; }
 	$(BIN)/pytest -m browser tests/browser
 
+# WORKERS test at once. A file stays in one of them, each imports TensorFlow once; what judges by the clock is last, alone.
+WORKERS ?= 2
+OF_ELSEWHERE := not containers and not browser
 unit: setup $(TOOLS)/awscli/ready
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not timed and $(OF_ELSEWHERE)"
+	$(BIN)/pytest -m "timed and $(OF_ELSEWHERE)" $$(grep --recursive --files-with-matches --include='*.py' mark.timed tests)
 
+# Whatever in docs/ is written from the code; tests compare it.
 documents: $(VENV)/ready
 	$(BIN)/python -m heatdrop.api.describe
+	$(BIN)/python -m typer heatdrop.cli.app utils docs --name heatdrop --output docs/commands.md
 
 lock: $(VENV)/ready
 	requirements/lock

@@ -1,5 +1,6 @@
 """One small real DenseNet, packed once, and real radiographs in every format: what most tests share."""
 
+import gc
 import os
 import shutil
 import signal
@@ -19,6 +20,28 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LABELS = ("BACTERIAL", "NORMAL", "VIRAL")
+pytest_plugins = ["tests.iam.plugin"]
+
+CLOUDS = ("faults", "integration")
+"""The folders of tests whose clouds take turns in a worker's moto."""
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now, TensorFlow above all, out of each later search for garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, so that parallel workers end together, and each cloud's files in a row."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        folder = item.path.parent.name
+        of_cloud = CLOUDS.index(folder) + 1 if folder in CLOUDS else 0
+        return of_cloud or (0 if item.path in slow else len(CLOUDS) + 1), item.path not in slow
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

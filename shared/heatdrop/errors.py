@@ -1,4 +1,4 @@
-"""What can go wrong, one class a business case.
+"""Every error that is foreseen, one class for each case that somebody handles differently.
 
 A message is written for the person who reads it: what is wrong, and what to do next.
 """
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class HeatdropError(Exception):
-    """Anything Heatdrop itself reports; never a bug, always a sentence."""
+    """Base of every error that Heatdrop raises on purpose; the message is a sentence for whoever reads it."""
 
 
 class RejectedImage(HeatdropError):
@@ -48,7 +48,7 @@ class UnsafeImage(RejectedImage):
 
 
 class DecoderLost(HeatdropError):
-    """The process that decodes was lost, and the file need not be at fault."""
+    """The process that decodes has died, and the file need not be at fault."""
 
 
 class InvalidBundle(HeatdropError):
@@ -75,8 +75,16 @@ class NotFound(HeatdropError):
     """What was asked for is not there."""
 
 
+class RecordGone(NotFound):
+    """The record of an image was erased while it was being worked on."""
+
+
+class NotErased(HeatdropError):
+    """Something that was to be erased could not be."""
+
+
 class NotNow(HeatdropError):
-    """What was asked for cannot be done in the state that the image is in."""
+    """The state of the image does not allow what was asked for."""
 
 
 class TooManyExplanations(NotNow):
@@ -84,7 +92,7 @@ class TooManyExplanations(NotNow):
 
 
 class CloudUnreachable(HeatdropError):
-    """No answer from AWS, or not to these credentials."""
+    """AWS does not answer, or refuses these credentials."""
 
 
 class NotSignedIn(CloudUnreachable):
@@ -92,7 +100,7 @@ class NotSignedIn(CloudUnreachable):
 
 
 class NoProgress(HeatdropError):
-    """The cloud has gone quiet before every image was final."""
+    """No notification came for too long, and not every image is final."""
 
 
 class WrongMethod(HeatdropError):
@@ -104,7 +112,7 @@ class NotJson(HeatdropError):
 
 
 class WrongMediaType(HeatdropError):
-    """The body is of a type that is not read."""
+    """The body of a request is of a media type that is not read."""
 
 
 class DeploymentFailed(HeatdropError):
@@ -128,8 +136,12 @@ class PeerUnavailable(HeatdropError):
 
 
 class UnknownEvent(HeatdropError):
-    """A queue holds a message that is not what its sender sends."""
+    """A queue holds a message of a form that none of its senders uses."""
 
 
 class NotAnnounced(HeatdropError):
-    """A bus did not take the news, which is told again with the retry."""
+    """EventBridge did not take a notification; the retry of the message publishes it again."""
+
+
+class NotAccepted(HeatdropError):
+    """A step of the acceptance test found something else than it should."""

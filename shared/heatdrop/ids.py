@@ -1,4 +1,4 @@
-"""Names that follow from content, so that any step can run again and mean the same thing."""
+"""Ids that are digests of what they name, so that a step that runs again finds what it made before."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ def image_id(drop: Drop) -> str:
 
 
 def manifest_id(image_ids: Iterable[str], model_version: str, settings: str) -> str:
-    """32 hexadecimal digits of what a job is to explain: the same images again make the same job."""
+    """32 hexadecimal digits of what a job is to explain; a retry with the same images writes the same manifest."""
     return _digest([sorted(image_ids), model_version, settings])
 
 

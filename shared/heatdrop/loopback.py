@@ -1,4 +1,4 @@
-"""HTTP servers of this machine, for nobody else."""
+"""HTTP servers that only this machine can reach: the local API and the viewer."""
 
 import logging
 import socket
@@ -14,31 +14,31 @@ from heatdrop.errors import InvalidRequest
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-NAMES = ("127.0.0.1", "localhost")
-"""What a request may call this machine: a page of another name, bent to it (DNS rebinding), is not let in."""
+ACCEPTED_HOSTS = ("127.0.0.1", "localhost")
+"""Accepted Host headers: refusing others stops DNS rebinding, where a foreign site's name points at this machine."""
 
 
-def reserved(port: int, option: str = "--port") -> socket.socket:
-    """A place to listen at, this machine's alone; port 0 is any that is free.
+def open_port(port: int, option: str = "--port") -> socket.socket:
+    """A socket that listens on ``port`` of this machine; 0 takes any free port.
 
     Raises:
-        InvalidRequest: the port is taken; another one is chosen with ``option``.
+        InvalidRequest: the port is taken. The message tells to choose another with ``option``.
     """
     try:
-        return socket.create_server((NAMES[0], port))
+        return socket.create_server((ACCEPTED_HOSTS[0], port))
     except OSError as error:
         raise InvalidRequest(f"port {port} cannot be used ({error.strerror}); choose another {option}") from error
 
 
 @contextmanager
-def listening(app: "WSGIApplication", place: socket.socket) -> Iterator[str]:
-    """Serve ``app`` at a reserved place for as long as the ``with`` block lasts; gives its address."""
-    # Its lines about every request, and that it is for development, are noise to one person at one machine.
+def served(app: "WSGIApplication", listener: socket.socket) -> Iterator[str]:
+    """Serve ``app`` on an open port while the ``with`` block runs; gives the server's URL."""
+    # Werkzeug logs each request, and warns that it is for development; neither helps a single user.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server(NAMES[0], 0, app, threaded=True, fd=place.fileno())
+    server = make_server(ACCEPTED_HOSTS[0], 0, app, threaded=True, fd=listener.fileno())
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     try:
-        yield f"http://{NAMES[0]}:{server.port}"
+        yield f"http://{ACCEPTED_HOSTS[0]}:{server.port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -1,4 +1,4 @@
-"""Text that comes from outside, made fit for a person to read."""
+"""Small helpers for texts that a person reads."""
 
 from pydantic import ValidationError
 
@@ -9,7 +9,7 @@ def printable(text: str) -> str:
 
 
 def first_problem(error: ValidationError) -> str:
-    """What is wrong, in one line: the first of the problems that pydantic found, behind its place."""
+    """The first problem that pydantic found, in one line: where it is, and what."""
     problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"])
     return f"{place}: {problem['msg']}" if place else problem["msg"]

@@ -1,4 +1,4 @@
-"""The words every part shares, and nothing heavy: the states of an image, a prediction, how it is explained."""
+"""The types that every part shares: the states of an image, a prediction, how it is explained. It imports little."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -20,6 +20,18 @@ LabelRule = Literal["folder", "kermany"]
 """``folder``: the folder's name is the label. ``kermany``: as ``folder``, but PNEUMONIA is split into
 BACTERIAL and VIRAL by the file names of the chest X-ray set of Kermany, Zhang and Goldbaum."""
 
+Top = Annotated[int, Field(ge=1, le=20)]
+"""How many of the best classes are explained."""
+
+Samples = Annotated[int, Field(ge=0, le=1000)]
+"""Noisy copies that SmoothGrad averages an image over; 0 is the plain gradient."""
+
+NoiseLevel = Annotated[float, Field(ge=1e-6, le=1)]
+"""Standard deviation of the noise as a share of the image's value range."""
+
+Seed = Annotated[int, Field(ge=0, lt=2**53)]
+"""Of the noise; a JavaScript number holds every one of them exactly."""
+
 DISCLAIMER = "Research software, not a medical device."
 
 
@@ -40,7 +52,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether an image in this state is done with."""
+        """Whether an image stays in this state."""
         return self in {State.EXPLAINED, State.REJECTED, State.FAILED}
 
 
@@ -66,11 +78,11 @@ class HeatmapFiles(FrozenModel):
     figure: str
     maps: str
     dicom: str | None = None
-    """The overlay as a DICOM Secondary Capture; None where that was not asked for or the image is none."""
+    """The overlay as a DICOM Secondary Capture; None where none was asked for, or the image is not DICOM."""
 
     @classmethod
     def of(cls, label: str, paths: Sequence[str]) -> Self:
-        """The artefacts of a class in the order of ``paths``."""
+        """The files of a class, given in the order in which ``paths`` returns them."""
         return cls(label=label, **dict(zip(("overlay", "figure", "maps", "dicom"), paths, strict=False)))
 
     @property
@@ -86,17 +98,17 @@ class ExplanationSettings(FrozenModel):
     """
 
     method: Method = "smoothgrad"
-    top: Annotated[int, Field(ge=1, le=20)] = 3
-    samples: Annotated[int, Field(ge=0, le=1000)] = 20
-    noise_level: Annotated[float, Field(ge=1e-6, le=1)] = 0.20
+    top: Top = 3
+    samples: Samples = 20
+    noise_level: NoiseLevel = 0.20
     estimator: Estimator = "mean_abs"
-    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    seed: Seed = 0
     dicom: bool = False
-    """Whether each overlay is also written as DICOM, for an image that is DICOM itself."""
+    """Whether the overlays of a DICOM image are also written as DICOM."""
 
     @property
     def drawn(self) -> Estimator | ActivationMethod:
-        """Which map of the method is drawn: the name of its array in the maps file."""
+        """The map that is drawn, by the name of its array in the maps file."""
         return self.estimator if self.method == "smoothgrad" else self.method
 
 

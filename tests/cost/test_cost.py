@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from heatdrop.cli.app import app
 from heatdrop.cost import prices
-from heatdrop.cost.costs import Setup, Timings, measured_timings, per_thousand
-from heatdrop.cost.flow import DAY, Capacity, load, simulate
+from heatdrop.cost.costs import POLLERS, Setup, Timings, idle_month, measured_timings, per_thousand, write_units
+from heatdrop.cost.flow import DAY, Capacity, batch_size, load, simulate
 from heatdrop.errors import InvalidRequest
 
 TIMINGS = Timings(infer=0.1, explain=1.0, origin="made up")
@@ -55,10 +55,58 @@ def test_fargate_costs_its_vcpus_and_memory() -> None:
     assert prices.compute_hour(prices.FARGATE) == pytest.approx(4 * 0.04048 + 16 * 0.004445)
 
 
-@pytest.mark.parametrize("limit", ["Lambda concurrency", "SubmitJob", "SQS in flight", "heatmap jobs"])
+LIMIT_NAMES = [
+    *("Lambda concurrency", "SubmitJob", "SQS in flight", "DynamoDB shards", "DynamoDB table"),
+    *("heatmap jobs", "SNS publishes", "S3 puts", "GPU quota"),
+]
+
+
+@pytest.mark.parametrize("limit", LIMIT_NAMES)
 def test_load_on_every_limit_grows_with_the_drops(limit: str) -> None:
-    few, many = (load(rate, TIMINGS, SETUP, LIMITS)[limit] for rate in (20.0, 200.0))
+    few, many = (load(rate, TIMINGS, SETUP, Capacity(gpu_vcpus=32))[limit] for rate in (20.0, 200.0))
     assert many > few
+
+
+def test_storage_is_paid_for_as_long_as_results_are_kept() -> None:
+    year, month = (
+        per_thousand(TIMINGS, Setup(stored_mb=12, keep_results_days=days), "fargate") for days in (365, 365 / 12)
+    )
+    assert year["S3 storage, 365 days"] == pytest.approx(12 * month["S3 storage, 30 days"])
+    assert year["S3 storage, 365 days"] > sum(year.values()) / 2
+
+
+def test_record_of_a_thousand_classes_costs_as_its_size_does() -> None:
+    few, many = (per_thousand(TIMINGS, Setup(classes=classes), "fargate")["DynamoDB"] for classes in (3, 1000))
+    assert many / few == pytest.approx(write_units(1000, 3) / write_units(3, 3), rel=0.01)
+    assert many > 7 * few
+
+
+def test_every_poller_gathers_its_own_share_of_the_drops() -> None:
+    assert batch_size(10.0, SETUP) == 10.0 * 5 / POLLERS
+    assert batch_size(0.01, SETUP) == 1
+    assert batch_size(10_000.0, SETUP) == SETUP.images_per_job
+
+
+def test_eight_shards_take_a_thousand_images_a_second_and_more_take_more() -> None:
+    assert load(1000, TIMINGS, Setup(shards=8), LIMITS)["DynamoDB shards"] == pytest.approx(1.0)
+    assert load(1000, TIMINGS, Setup(shards=16), LIMITS)["DynamoDB shards"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("vcpus", "share"), [(32, 1.0), (16, 0.5), (4, 0.125)])
+def test_gpu_quota_bounds_the_jobs(vcpus: float, share: float) -> None:
+    full, quota = (load(1, TIMINGS, SETUP, Capacity(gpu_vcpus=vcpus))[name] for name in ("heatmap jobs", "GPU quota"))
+    assert full / quota == pytest.approx(share)
+
+
+def test_without_a_gpu_quota_nothing_is_explained() -> None:
+    day = simulate(1000, TIMINGS, SETUP, Capacity(gpu_vcpus=0))
+    assert day.bottleneck == "GPU quota"
+    assert day.waiting_for_heatmap[-1] == pytest.approx(1000)
+
+
+def test_queues_are_polled_without_any_image() -> None:
+    """Five polls of 20 s each, at each of three queues."""
+    assert idle_month() == pytest.approx(3 * 5 * 365 / 12 * 24 * 180 * prices.SQS_REQUEST)
 
 
 def test_few_drops_leave_nothing_waiting() -> None:

@@ -15,6 +15,7 @@ import pytest
 from moto.batch.models import Job
 from PIL import Image
 from tests.faults.world import World, folder
+from tests.iam.recording import recorded
 
 from heatdrop.local.deployment import deploy
 from heatdrop.local.moto_cloud import MotoCloud
@@ -48,11 +49,14 @@ def contents() -> list[bytes]:
     return [jpeg.getvalue(), png.getvalue(), b"not an image", jpeg.getvalue()[:700]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def world(bundles: list[Bundle]) -> Iterator[World]:
-    """The cloud that every schedule runs in; gone before other tests deploy theirs, which is in this process too."""
+    """The cloud that every schedule runs in.
+
+    moto has one state in a process, so this cloud ends before the tests of another folder begin theirs.
+    """
     jobs: list[Job] = []
-    with quiet_logs(), MotoCloud(jobs.append):
+    with quiet_logs(), recorded(), MotoCloud(jobs.append):
         parameters = {"BundleUri": str(bundles[0].folder), "Samples": "1", "Top": "2", "UseGpu": "false"}
         deployment = deploy(TEMPLATE, parameters)
         assert boto3.client("batch").describe_job_queues()["jobQueues"]
@@ -69,7 +73,7 @@ def quiet_logs() -> Iterator[None]:
     logger.setLevel(before)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def expected(world: World, contents: list[bytes]) -> Expected:
     """The undisturbed run of every image by every model."""
     found: Expected = {}

@@ -54,7 +54,7 @@ def left_out(world: World) -> None:
 
 
 def never_started(world: World) -> None:
-    """The job waits for ever, and the image has had all its chances."""
+    """The job waits for ever, and the sweep has found the image twice."""
     classified(world)
     world.hold(0)
     for _ in range(2):

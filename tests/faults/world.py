@@ -15,15 +15,18 @@ from typing import Any
 from unittest import mock
 
 import boto3
-from moto.batch.models import Job, batch_backends
+from moto.batch.models import Job
 from moto.moto_api._internal import mock_random
-from moto.sqs.models import sqs_backends
 from tests.faults.faults import Clock, Crash, Fault, FaultyAws, Meanwhile
+from tests.faults.stored import Stored
+from tests.iam.roles import acting, redriver, under
 from tests.integration.cloud import Context, load_handler
 
 from heatdrop.api.explanations import Explanations
 from heatdrop.api.models import ExplanationRequest
-from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.explanation_table import ExplanationTable
+from heatdrop.aws.image_table import ImageTable, record_of
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.jobs import JobQueue
 from heatdrop.aws.notifications import Notification
 from heatdrop.aws.queues import DeadLetters, DropQueue
@@ -34,12 +37,12 @@ from heatdrop.ids import image_id
 from heatdrop.local.batch_runner import STATUS_REASON, retried, state_change
 from heatdrop.local.deployment import Deployment
 from heatdrop.local.queue_poller import sqs_record
+from heatdrop.local.roles import session_of
 from heatdrop.model.bundle import Bundle
 from heatdrop.pipeline import heatmaps
 from heatdrop.pipeline.redrive import failed_images, redrive
 from heatdrop.vocabulary import Drop, ExplanationSettings, State
 
-QUEUE_ARN = "arn:aws:sqs:eu-west-1:123456789012:queue"
 SPOT = "Host EC2 (instance i-0123456789abcdef0) terminated."
 MAX_ROUNDS = 60
 
@@ -73,36 +76,33 @@ class World:
         code = {function.code.name: function for function in deployment.functions}
         self.inference = [load_handler(code["inference"], BUNDLE_URI=str(bundle.folder)) for bundle in bundles]
         self.job_events = load_handler(code["job_events"])
-        self.records = ImageTable(outputs["ImagesTable"])
+        items = ItemTable(outputs["ImagesTable"])
+        self.records = ImageTable(items)
         self.clock = Clock()
         self.aws = FaultyAws(self._hear)
         self._sqs, self._s3 = boto3.client("sqs"), boto3.client("s3")
-        self._table = boto3.resource("dynamodb").Table(outputs["ImagesTable"])
-        self._results = boto3.resource("s3").Bucket(outputs["ResultsBucket"])
+        self._stored = Stored(outputs["ImagesTable"], outputs["ResultsBucket"])
+        self._arns = {name: self._arn(url) for name, url in self.queues.items()}
         (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
         self._definition = definition
+        job_role = session_of(definition["containerProperties"]["jobRoleArn"])
         self._environment = {v["name"]: v["value"] for v in definition["containerProperties"]["environment"]}
-        jobs = JobQueue(outputs["HeatmapJobQueue"], definition["jobDefinitionArn"])
-        settings = ExplanationSettings(top=2, samples=1)
-        self._explanations = Explanations(self.records, Storage(outputs["ResultsBucket"]), jobs, settings)
-        self._main = _job_main(next(iter(deployment.job_code.values())) / "job.py")
+        with acting(session_of(code["api"].role)):
+            by_api = ItemTable(outputs["ImagesTable"])
+            self._read_by_api = ImageTable(by_api)
+            jobs = JobQueue(outputs["HeatmapJobQueue"], definition["jobDefinitionArn"])
+            settings = ExplanationSettings(top=2, samples=1)
+            self._explanations = Explanations(
+                ExplanationTable(by_api), Storage(outputs["ResultsBucket"]), jobs, settings
+            )
+        self._redriver = redriver(deployment)
+        self._main = under(job_role, _job_main(next(iter(deployment.job_code.values())) / "job.py"))
         self.reset()
 
     def reset(self) -> None:
         """Forget everything; what is random in moto begins anew."""
         mock_random.seed(0)
-        for backend in (sqs_backends[a][r] for a in sqs_backends for r in sqs_backends[a]):
-            for queue in backend.queues.values():
-                queue._messages.clear()
-                queue.deleted_messages.clear()
-                queue._pending_messages.clear()
-        for item in self._table.scan(ProjectionExpression="image_id")["Items"]:
-            self._table.delete_item(Key=item)
-        self._results.objects.delete()
-        for backend in (batch_backends[a][r] for a in batch_backends for r in batch_backends[a]):
-            backend._jobs.clear()
-            for queue in backend._job_queues.values():
-                queue.jobs.clear()
+        self._stored.clear()
         self.jobs.clear()
         self.model = 0
         self.drops: list[tuple[Drop, int]] = []
@@ -117,9 +117,7 @@ class World:
     def running(self, explainer: type = Remembering) -> Iterator[None]:
         """Everything installed that a schedule needs."""
         before = signal.getsignal(signal.SIGTERM)
-        clock = self.clock.patched(
-            "heatdrop.aws.image_table", "heatdrop.pipeline.sweeping", "heatdrop.api.explanations"
-        )
+        clock = self.clock.patched("heatdrop.aws.item_table", "heatdrop.api.explanations")
         try:
             with clock, self.aws.installed(), mock.patch.object(heatmaps, "Explainer", explainer):
                 yield
@@ -173,7 +171,7 @@ class World:
             if context.remaining_ms < 0:
                 raise Crash
 
-        event = {"Records": [sqs_record(message, QUEUE_ARN) for message in messages]}
+        event = {"Records": [sqs_record(message, self._arns[queue]) for message in messages]}
         back = {message["MessageId"] for message in messages}
         try:
             with self.aws.planned(tuple(faults), self._steps(meanwhile), slow):
@@ -191,14 +189,18 @@ class World:
                 self._sqs.delete_message(QueueUrl=self.queues[queue], ReceiptHandle=handle)
         return True
 
+    def _arn(self, url: str) -> str:
+        return self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+
     def _receive(self, queue: str, count: int) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []
-        while len(messages) < count:
+        while len(messages) < count and self._stored.visible(self.queues[queue]):
             page = self._sqs.receive_message(
                 QueueUrl=self.queues[queue],
                 MaxNumberOfMessages=min(10, count - len(messages)),
                 VisibilityTimeout=40_000,
                 AttributeNames=["All"],
+                MessageAttributeNames=["All"],
             ).get("Messages", [])
             messages += page
             if not page:
@@ -291,7 +293,7 @@ class World:
         drop, _ = self.drops[number % len(self.drops)]
         try:
             with self.aws.planned(tuple(faults)):
-                record = self.records.get(image_id(drop))
+                record = self._read_by_api.get(image_id(drop))
                 if record:
                     self._explanations.request(record, ExplanationRequest(estimator="squared"))
         except (Crash, Exception):  # noqa: S110 (they see the error; also that of an image without predictions)
@@ -300,11 +302,12 @@ class World:
     def redrive(self, faults: Sequence[Fault]) -> None:
         """Somebody calls ``heatdrop redrive``."""
         try:
-            with self.aws.planned(tuple(faults)):
+            with acting(self._redriver), self.aws.planned(tuple(faults)):
                 letters = DeadLetters(self.queues["JobEventsDeadLetters"], self.queues["JobEventsQueue"])
                 if letters.count():
                     letters.send_back()
-                redrive(list(failed_images(self.records)), self.records, DropQueue(self.queues["IngestQueue"]))
+                records = ImageTable(ItemTable(self.deployment.outputs["ImagesTable"]))
+                redrive(list(failed_images(records)), records, DropQueue(self.queues["IngestQueue"]))
         except (Crash, Exception):  # noqa: S110 (they see the error, and call it again some day)
             pass
 
@@ -335,22 +338,19 @@ class World:
         raise AssertionError(f"the pipeline does not come to rest: {self.all_records()}")
 
     def all_records(self) -> dict[str, Record]:
-        items = self._table.scan(ConsistentRead=True)["Items"]
-        return {item["image_id"]: self.records.get(item["image_id"]) for item in items}
+        return {item["image_id"]: record_of(item) for item in self._stored.items()}
 
     def open_images(self) -> list[str]:
-        return [item["image_id"] for item in self._table.scan()["Items"] if "open_shard" in item]
+        return [item["image_id"] for item in self._stored.items() if "open_shard" in item]
 
     def messages(self, queue: str) -> int:
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = self._sqs.get_queue_attributes(QueueUrl=self.queues[queue], AttributeNames=names)["Attributes"]
-        return sum(int(found[name]) for name in names)
+        return self._stored.messages(self.queues[queue])
 
     def artefacts(self, folder: str) -> dict[str, str]:
         """What is stored in a folder of the results: file name to digest."""
+        names = {key: key.removeprefix(folder) for key in self._stored.keys_in(folder)}
         return {
-            o.key.removeprefix(folder): hashlib.sha256(o.get()["Body"].read()).hexdigest()
-            for o in self._results.objects.filter(Prefix=folder, Delimiter="/")
+            name: hashlib.sha256(self._stored.object(key)).hexdigest() for key, name in names.items() if "/" not in name
         }
 
     def images(self) -> dict[str, int]:

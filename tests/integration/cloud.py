@@ -5,9 +5,11 @@ import importlib.util
 import itertools
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from unittest import mock
 from urllib.parse import quote_plus
@@ -16,14 +18,17 @@ import boto3
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from moto.batch.models import Job
+from tests.iam.roles import acting, under
 
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.notifications import Notification
 from heatdrop.aws.record import Record
 from heatdrop.aws.storage import Manifest, Storage
 from heatdrop.aws.subscription import Subscription
 from heatdrop.ids import image_id
 from heatdrop.local.deployment import DeployedFunction, Deployment
+from heatdrop.local.roles import session_of
 from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
 from heatdrop.project import TEMPLATE
 from heatdrop.vocabulary import Drop
@@ -53,14 +58,34 @@ class Context:
 
 
 def load_handler(function: DeployedFunction, **changes: str) -> Callable[[Event, Context], Any]:
-    """Import the handler of a deployed function, with its deployed environment and ``changes`` to it."""
+    """Import the handler of a deployed function, with its deployed environment, ``changes`` to it and its role."""
     module_name, name = function.handler.split(".")
     path = function.code / f"{module_name}.py"
     spec = importlib.util.spec_from_file_location(f"deployed_{function.code.name}", path)
     module = importlib.util.module_from_spec(spec)
-    with mock.patch.dict(os.environ, function.environment | changes):
+    role = session_of(function.role)
+    with mock.patch.dict(os.environ, function.environment | changes), acting(role):
         spec.loader.exec_module(module)
-    return getattr(module, name)
+    return under(role, getattr(module, name))
+
+
+def cloud_of(deployment: Deployment, jobs: list[Job]) -> "Cloud":
+    """A deployed stack with its handlers loaded; ``jobs`` are those that were submitted so far, to any stack."""
+    return Cloud(
+        deployment,
+        jobs,
+        Subscription(deployment.outputs["NotificationsTopic"]),
+        {function.code.name: load_handler(function) for function in deployment.functions},
+        {variable["name"]: variable["value"] for variable in _job_container(deployment)["environment"]},
+        ImageTable(ItemTable(deployment.outputs["ImagesTable"])),
+        Storage(deployment.outputs["ResultsBucket"]),
+    )
+
+
+def _job_container(deployment: Deployment) -> dict[str, Any]:
+    arn = deployment.physical_ids["HeatmapJobDefinition"]
+    (definition,) = boto3.client("batch").describe_job_definitions(jobDefinitions=[arn])["jobDefinitions"]
+    return definition["containerProperties"]
 
 
 @dataclass
@@ -128,15 +153,29 @@ class Cloud:
     def manifest(self, drop: Drop) -> tuple[str, Manifest]:
         """The manifest that holds a drop, with its key."""
         for key in self.manifest_keys():
-            manifest = self.storage.get_manifest(key)
+            try:
+                manifest = self.storage.get_manifest(key)
+            except ClientError:  # erased by another test
+                continue
             if image_id(drop) in {entry.image_id for entry in manifest.images}:
                 return key, manifest
         raise AssertionError(f"no job was submitted for {drop.key}")
 
     def heatmap_job(self) -> HeatmapJob:
-        """The heatmap job with the environment of its deployed definition."""
-        with mock.patch.dict(os.environ, self.job_environment):
-            return HeatmapJob(HeatmapSettings())
+        """The heatmap job with the environment of its deployed definition and its role."""
+        with mock.patch.dict(os.environ, self.job_environment), acting(self.job_role):
+            job = HeatmapJob(HeatmapSettings())
+        job.run = under(self.job_role, job.run)  # type: ignore[method-assign]
+        return job
+
+    @cached_property
+    def job_role(self) -> boto3.Session:
+        """What the heatmap job may do."""
+        return session_of(self.job_role_arn)
+
+    @cached_property
+    def job_role_arn(self) -> str:
+        return str(_job_container(self.deployment)["jobRoleArn"])
 
     def news(self, *drops: Drop) -> list[Notification]:
         """What subscribers were told of these drops since they were last asked."""
@@ -145,6 +184,20 @@ class Cloud:
         told = [notification for notification in self._unread if notification.image_id in names]
         self._unread = [notification for notification in self._unread if notification.image_id not in names]
         return told
+
+
+@contextmanager
+def counted_calls() -> Iterator[Counter[str]]:
+    """How often each operation of AWS was called within the ``with`` block."""
+    counts: Counter[str] = Counter()
+    call = BaseClient._make_api_call
+
+    def count(self: BaseClient, operation_name: str, parameters: dict[str, Any]) -> Any:
+        counts[operation_name] += 1
+        return call(self, operation_name, parameters)
+
+    with mock.patch.object(BaseClient, "_make_api_call", count):
+        yield counts
 
 
 @contextmanager

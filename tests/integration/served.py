@@ -15,6 +15,10 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from heatdrop.local.serve_file import RunningCloud, find_running
+from heatdrop.project import TEMPLATE
+
+RECORDED_CLI = str(TEMPLATE.parent / "tests/iam/recorded_cli.py")
+"""The command line; what the functions and the job ask of its cloud is judged by the template's policies."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def serve(here: Path, *options: str) -> Iterator[Served]:
     log = here / "printed.txt"
     with log.open("w") as printed:
         process = subprocess.Popen(
-            [sys.executable, "-m", "heatdrop.cli", "serve", "--port", "0", *options],
+            [sys.executable, RECORDED_CLI, "serve", "--port", "0", *options],
             cwd=here,
             env=clean(),
             stdout=printed,

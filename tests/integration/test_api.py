@@ -20,7 +20,7 @@ from tests.integration.test_job_events import failed_job, settle
 from heatdrop.api.describe import DOCUMENTS, text_of
 from heatdrop.ids import image_id
 from heatdrop.local.http_api import HttpApi, event_of
-from heatdrop.loopback import listening, reserved
+from heatdrop.loopback import open_port, served
 from heatdrop.model.bundle import open_bundle, with_certificate
 from heatdrop.model.certificate import Certificate, Check
 from heatdrop.project import TEMPLATE
@@ -296,7 +296,7 @@ def test_class_that_the_model_does_not_know_is_named(cloud: Cloud, explained: Dr
 def test_image_keeps_no_more_explanations_than_its_record_holds(
     cloud: Cloud, explained: Drop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heatdrop.aws.image_table.MAX_EXPLANATIONS", len(cloud.record(explained).explanations))
+    monkeypatch.setattr("heatdrop.aws.explanation_table.MAX_EXPLANATIONS", len(cloud.record(explained).explanations))
     status, problem = ask(cloud, "POST", f"/images/{image_id(explained)}/explanations", {"seed": 1234})
     assert (status, problem["type"]) == (409, "urn:heatdrop:problem:too-many-explanations")
 
@@ -351,7 +351,7 @@ def test_fuzzed_requests_are_answered_as_documented(cloud: Cloud, explained: Dro
     )
     options = ("--max-examples", "5", "--seed", "20261124", "--no-color", "--generation-database", "none")
     checks = ("--checks", "all", "--exclude-checks", "unsupported_method,ignored_auth,missing_required_header")
-    with reserved(0) as place, listening(api, place) as url:
+    with open_port(0) as listener, served(api, listener) as url:
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(known)),

@@ -1,19 +1,19 @@
 """A bundle in S3: fetched at start, checked like one that is baked in, used by both containers."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import boto3
 import pytest
-from tests.integration.cloud import Cloud, Context
+from moto.batch.models import Job
+from tests.integration.cloud import Cloud, cloud_of
 
 from heatdrop.aws.bundles import open_bundle_at, push_bundle
 from heatdrop.errors import InvalidBundle, InvalidRequest
+from heatdrop.local.deployment import deploy
 from heatdrop.model.bundle import KERAS_MODEL, LITERT_MODEL, Bundle, open_bundle
-from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
-from heatdrop.pipeline.ingest import InferenceSettings, Ingest
+from heatdrop.project import TEMPLATE
 from heatdrop.vocabulary import State
 
 BUCKET = "models"
@@ -42,15 +42,21 @@ def test_only_the_model_that_is_used_is_fetched(uri: str, small_bundle: Bundle, 
     assert not (bundle.folder / other).exists()
 
 
-def test_drop_is_classified_and_explained_with_a_bundle_from_s3(cloud: Cloud, chest: bytes, uri: str) -> None:
-    (function,) = (f for f in cloud.deployment.functions if f.code.name == "inference")
-    drop = cloud.put(chest)
-    with mock.patch.dict(os.environ, function.environment | {"BUNDLE_URI": uri}):
-        Ingest(InferenceSettings()).handle(cloud.drop_event(drop), Context())
-    assert cloud.record(drop).state is State.CLASSIFIED
-    with mock.patch.dict(os.environ, cloud.job_environment | {"BUNDLE_URI": uri}):
-        HeatmapJob(HeatmapSettings()).run(cloud.manifest(drop)[0])
-    assert cloud.record(drop).state is State.EXPLAINED
+def test_stack_with_its_bundle_in_s3_a_bus_and_a_key_works_under_its_own_roles(
+    cloud: Cloud, jobs: list[Job], chest: bytes, uri: str
+) -> None:
+    """Deployed anew: which bundle, bus and key a role may use is a matter of the template's parameters."""
+    key = boto3.client("kms").create_key()["KeyMetadata"]["Arn"]
+    parameters = {"BundleUri": uri, "NotificationsBus": "default", "KmsKeyArn": key, "Samples": "2", "UseGpu": "false"}
+    before = len(jobs)
+    stack = cloud_of(deploy(TEMPLATE, parameters, "with-a-bundle-in-s3"), jobs)
+    drop = stack.put(chest)
+    assert stack.infer(drop) == []
+    assert stack.record(drop).state is State.CLASSIFIED
+    (job,) = jobs[before:]
+    stack.heatmap_job().run(job.parameters["manifest"])
+    assert stack.record(drop).state is State.EXPLAINED
+    assert [news.state for news in stack.news(drop)] == [State.CLASSIFIED, State.EXPLAINED]
 
 
 def test_model_that_was_changed_after_packing_is_refused(uri: str) -> None:

@@ -21,8 +21,8 @@ def final(cloud: Cloud, chest: bytes) -> Drop:
     cloud.infer(drop)
     for job in cloud.jobs:
         job.status = "SUCCEEDED"
-    record = cloud.records.explain(cloud.record(drop), "picture", (), {})
-    cloud.records.announced(record)
+    record = cloud.records.mark_explained(cloud.record(drop), "picture", (), {})
+    cloud.records.mark_announced(record)
     assert not is_open(cloud, drop)
     told_again(cloud)
     cloud.news(drop)
@@ -72,7 +72,7 @@ def test_one_that_its_job_left_out_can_be_asked_for_again(cloud: Cloud, final: D
     first = job_of(cloud, final, name)
     first.status = "SUCCEEDED"
     sweep(cloud, final)
-    assert explanation(cloud, final, name).reason == "its heatmap job is over and left it out; ask again"
+    assert explanation(cloud, final, name).reason == "its heatmap job has ended without it; ask again"
     assert request(cloud, final) == name
     assert explanation(cloud, final, name).state is State.RECEIVED
     assert job_of(cloud, final, name) is not first
@@ -103,9 +103,9 @@ def test_one_whose_job_never_starts_fails_in_the_end_and_the_job_is_cancelled(
     cloud: Cloud, final: Drop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = request(cloud, final)
-    monkeypatch.setattr("heatdrop.pipeline.sweeping.CHANCES", -1)  # as if it had been asked for long ago
+    monkeypatch.setattr("heatdrop.pipeline.sweeping.MAX_STUCK", 0)  # as if it had been asked for long ago
     sweep(cloud, final)
-    assert explanation(cloud, final, name).reason == "its heatmap job waits, and no job of the queue runs; ask again"
+    assert explanation(cloud, final, name).reason == "its heatmap job waits, and no other job runs; ask again"
     job = next(job for job in cloud.jobs if job.job_id == explanation(cloud, final, name).job_id)
     assert (job.stop, job.job_stopped_reason) == (True, "the explanation has FAILED: it waited too long")
     assert not is_open(cloud, final)
@@ -128,7 +128,7 @@ def test_one_asked_for_before_the_image_is_told_of_is_seen_to_all_the_same(cloud
     name = request(cloud, drop)
     for job in cloud.jobs:
         job.status = "SUCCEEDED"
-    cloud.records.announced(cloud.records.explain(cloud.record(drop), "picture", (), {}))
+    cloud.records.mark_announced(cloud.records.mark_explained(cloud.record(drop), "picture", (), {}))
     assert is_open(cloud, drop)
     age(cloud, drop, minutes=200)
     sweep(cloud, drop)

@@ -51,7 +51,7 @@ def test_entry_point_says_it_in_a_sentence(cloud: Cloud, chest: bytes, local_aws
     done = subprocess.run(
         [sys.executable, "job.py", "--manifest", cloud.manifest(drop)[0]],
         cwd=TEMPLATE.parent / "functions/heatmaps",
-        env=local_aws.child_environment()
+        env=local_aws.child_environment(cloud.job_role_arn)
         | cloud.job_environment
         | {"REQUIRE_GPU": "true", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": os.environ["PATH"]},
         capture_output=True,

@@ -136,28 +136,19 @@ def test_job_told_to_stop_finishes_the_image_in_hand_and_its_retry_does_the_rest
     assert {cloud.record(drop).state for drop in drops} == {State.EXPLAINED}
 
 
-@pytest.fixture
-def newer_bundle(bundle_copy: Path) -> Path:
-    """The small bundle as it would be after another training, as far as its name goes."""
-    description = json.loads((bundle_copy / "bundle.json").read_text())
-    description["model"]["version"] = "0123456789ab"
-    (bundle_copy / "bundle.json").write_text(json.dumps(description))
-    return bundle_copy
-
-
 def test_job_with_another_model_than_the_predictions_fails_their_images_and_says_what_to_do(
     cloud: Cloud, classified: tuple[str, list[Drop]], newer_bundle: Path
 ) -> None:
     manifest_key, drops = classified
     with (
         mock.patch.dict(cloud.job_environment, BUNDLE_URI=str(newer_bundle)),
-        pytest.raises(InvalidBundle, match="deploy both containers with one bundle"),
+        pytest.raises(InvalidBundle, match="classified by the deployed model"),
     ):
         cloud.heatmap_job().run(manifest_key)
     for drop in drops:
         record = cloud.record(drop)
         assert (record.state, record.heatmaps) == (State.FAILED, ())
-        assert "the job holds small 0123456789ab; deploy both containers with one bundle, then redrive" in record.reason
+        assert "the job holds small 0123456789ab. Redrive the image, or drop it again," in record.reason
         assert [news.state for news in cloud.news(drop)] == [State.FAILED]
 
 
@@ -184,7 +175,7 @@ def test_image_that_was_classified_anew_is_left_to_its_new_job(
 
     def explain_while_the_image_is_redriven(self: Explainer, *args: object) -> object:
         if cloud.record(drop).attempt == 1:
-            cloud.records.fail(image_id(drop), "given up by the sweep")
+            cloud.records.mark_failed(image_id(drop), "given up by the sweep")
             cloud.records.reopen(cloud.record(drop))
             upgraded = cloud.handler("inference", BUNDLE_URI=str(newer_bundle))
             upgraded(cloud.drop_event(drop), Context())

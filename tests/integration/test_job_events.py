@@ -1,4 +1,4 @@
-"""The job events handler: failed jobs and dead letters become FAILED, stuck images are looked after, all are told."""
+"""The job events handler: failed jobs and dead letters become FAILED, stuck images are retried, all are told."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -47,7 +47,7 @@ def age(cloud: Cloud, drop: Drop, minutes: int) -> None:
 def test_failed_job_fails_only_the_images_without_a_result(cloud: Cloud, chest: bytes) -> None:
     done, left = classified(cloud, chest, 2)
     key, _ = cloud.manifest(done)
-    explained = cloud.records.explain(cloud.record(done), "picture", (), {})
+    explained = cloud.records.mark_explained(cloud.record(done), "picture", (), {})
     assert settle(cloud, failed_job(cloud, key, explained.job_id)) == []
     assert cloud.record(done).state is State.EXPLAINED
     # The job ended between the record and its news, so the news is caught up on.
@@ -146,7 +146,7 @@ def job_of(cloud: Cloud, drop: Drop) -> Job:
 
 def test_sweep_leaves_what_makes_progress_or_is_final_alone(cloud: Cloud, chest: bytes) -> None:
     young, final = classified(cloud, chest, 2)
-    cloud.records.announced(cloud.records.fail(image_id(final), "broken"))
+    cloud.records.mark_announced(cloud.records.mark_failed(image_id(final), "broken"))
     age(cloud, young, minutes=100)
     before = cloud.record(young)
     told_again(cloud)
@@ -164,7 +164,7 @@ def test_image_whose_job_runs_is_not_stuck(cloud: Cloud, chest: bytes, status: s
     for _ in range(5):
         sweep(cloud, drop)
     job_of(cloud, drop).status = "SUCCEEDED"
-    assert (cloud.record(drop).state, cloud.record(drop).chances) == (State.CLASSIFIED, 0)
+    assert (cloud.record(drop).state, cloud.record(drop).times_stuck) == (State.CLASSIFIED, 0)
 
 
 def test_image_whose_job_waits_behind_others_is_not_stuck(cloud: Cloud, chest: bytes) -> None:
@@ -174,7 +174,7 @@ def test_image_whose_job_waits_behind_others_is_not_stuck(cloud: Cloud, chest: b
     for _ in range(5):
         sweep(cloud, drop)
     job_of(cloud, first).status = "SUCCEEDED"
-    assert (cloud.record(drop).state, cloud.record(drop).chances) == (State.CLASSIFIED, 0)
+    assert (cloud.record(drop).state, cloud.record(drop).times_stuck) == (State.CLASSIFIED, 0)
 
 
 def test_image_whose_job_never_starts_fails_after_three_sweeps_and_the_job_is_cancelled(
@@ -182,15 +182,15 @@ def test_image_whose_job_never_starts_fails_after_three_sweeps_and_the_job_is_ca
 ) -> None:
     (drop,) = classified(cloud, chest)
     job = job_of(cloud, drop)
-    for chances in (1, 2):
+    for times in (1, 2):
         sweep(cloud, drop)
-        assert (cloud.record(drop).state, cloud.record(drop).chances) == (State.CLASSIFIED, chances)
+        assert (cloud.record(drop).state, cloud.record(drop).times_stuck) == (State.CLASSIFIED, times)
         assert cloud.record(drop).job_id == job.job_id
     sweep(cloud, drop)
     record = cloud.record(drop)
     assert record.state is State.FAILED
     assert record.reason == (
-        "no progress for 180 minutes, 3 times: its heatmap job waits, and no job of the queue runs; redrive it"
+        "no progress for 180 minutes, 3 times: its heatmap job waits, and no other job runs; redrive it"
     )
     assert [news.state for news in cloud.news(drop)] == [State.FAILED]
     assert (job.stop, job.job_stopped_reason) == (True, "its images are FAILED: it waited too long")
@@ -198,7 +198,7 @@ def test_image_whose_job_never_starts_fails_after_three_sweeps_and_the_job_is_ca
 
 def test_failure_of_a_job_whose_event_was_lost_is_found_by_the_sweep(cloud: Cloud, chest: bytes) -> None:
     done, left = classified(cloud, chest, 2)
-    cloud.records.explain(cloud.record(done), "picture", (), {})
+    cloud.records.mark_explained(cloud.record(done), "picture", (), {})
     job = job_of(cloud, left)
     job.status, job.job_stopped, job.job_stopped_reason = "FAILED", True, "Host EC2 (instance i-1) terminated."
     sweep(cloud, done, left)
@@ -223,7 +223,7 @@ def test_image_that_its_job_left_out_gets_another_job(cloud: Cloud, chest: bytes
 
 def test_image_that_was_received_and_forgotten_is_told_to_inference_again(cloud: Cloud, chest: bytes) -> None:
     drop = cloud.put(chest)
-    cloud.records.receive(image_id(drop), drop)
+    cloud.records.find_or_add(image_id(drop), drop)
     told_again(cloud)
     sweep(cloud, drop)
     (again,) = told_again(cloud)
@@ -233,7 +233,7 @@ def test_image_that_was_received_and_forgotten_is_told_to_inference_again(cloud:
 
 def test_image_that_is_forgotten_again_and_again_fails(cloud: Cloud, chest: bytes) -> None:
     drop = cloud.put(chest)
-    cloud.records.receive(image_id(drop), drop)
+    cloud.records.find_or_add(image_id(drop), drop)
     for _ in range(3):
         sweep(cloud, drop)
     assert cloud.record(drop).state is State.FAILED
@@ -242,7 +242,7 @@ def test_image_that_is_forgotten_again_and_again_fails(cloud: Cloud, chest: byte
 
 def test_sweep_that_runs_out_of_time_goes_on_in_the_next(cloud: Cloud, chest: bytes) -> None:
     drop = cloud.put(chest)
-    cloud.records.receive(image_id(drop), drop)
+    cloud.records.find_or_add(image_id(drop), drop)
     age(cloud, drop, minutes=200)
 
     class Hasty(Context):
@@ -255,9 +255,9 @@ def test_sweep_that_runs_out_of_time_goes_on_in_the_next(cloud: Cloud, chest: by
             return 20_000 if self.asked == 1 else 10_000
 
     assert cloud.handlers["job_events"](sample_event("job-events-sweep"), Hasty()) == {"batchItemFailures": []}
-    assert cloud.record(drop).chances == 0
+    assert cloud.record(drop).times_stuck == 0
     assert settle(cloud, sample_event("job-events-sweep")) == []
-    assert cloud.record(drop).chances == 1
+    assert cloud.record(drop).times_stuck == 1
 
 
 def test_message_comes_back_when_the_table_cannot_be_written(cloud: Cloud, chest: bytes) -> None:

@@ -15,8 +15,10 @@ from tests.template.cloud_template import resources
 
 from heatdrop.aws import listing
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.listing import Filter, ListedImage, Listing
-from heatdrop.aws.table_schema import SHARDS
+from heatdrop.aws.model_table import ModelTable
+from heatdrop.aws.table_schema import DEFAULT_SHARDS as SHARDS
 from heatdrop.ids import image_id
 from heatdrop.local.moto_cloud import MotoCloud
 from heatdrop.model.certificate import Certificate, Check
@@ -32,6 +34,7 @@ class Table:
 
     name: str
     records: ImageTable
+    models: ModelTable
     listing: Listing
     ids: list[str] = field(default_factory=list)
 
@@ -39,13 +42,15 @@ class Table:
         now = BEGIN + timedelta(minutes=len(self.ids))
         drop = Drop(bucket="in", key=key, version_id=str(len(self.ids)))
         name = image_id(drop)
-        with mock.patch("heatdrop.aws.image_table.datetime") as clock:
+        with mock.patch("heatdrop.aws.item_table.datetime") as clock:
             clock.now.return_value = now
-            self.records.receive(name, drop)
+            self.records.find_or_add(name, drop)
             if label:
-                self.records.classify(name, (Prediction(label=label, score=score),), model, {})
+                self.records.mark_classified(
+                    name, (Prediction(label=label, score=score),), model, {}, bundle_uri="/opt", job_definition=""
+                )
             if failed:
-                self.records.fail(name, "no GPU")
+                self.records.mark_failed(name, "no GPU")
         self.ids.append(name)
         return name
 
@@ -70,7 +75,8 @@ def table(local_aws: MotoCloud) -> Table:
     properties = copy.deepcopy(resources("AWS::DynamoDB::Table")["ImagesTable"]["Properties"])
     wanted = {name: properties[name] for name in ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")}
     boto3.client("dynamodb").create_table(TableName="listed", BillingMode="PAY_PER_REQUEST", **wanted)
-    made = Table("listed", ImageTable("listed"), Listing("listed"))
+    items = ItemTable("listed")
+    made = Table("listed", ImageTable(items), ModelTable(items), Listing("listed"))
     for number in range(40):
         made.add(f"a/{number}.jpg", "NORMAL" if number % 2 else "VIRAL", number / 40, OLD if number < 10 else NEW)
     for number in range(5):
@@ -147,11 +153,11 @@ def test_filter_leaves_what_was_asked_for(table: Table, wanted: dict[str, Any], 
 
 
 def test_images_of_the_same_moment_are_each_listed_once(table: Table) -> None:
-    with mock.patch("heatdrop.aws.image_table.datetime") as clock:
+    with mock.patch("heatdrop.aws.item_table.datetime") as clock:
         clock.now.return_value = BEGIN - timedelta(days=1)
         drops = [Drop(bucket="in", key="same", version_id=f"s{number}") for number in range(20)]
         for drop in drops:
-            table.records.receive(image_id(drop), drop)
+            table.records.find_or_add(image_id(drop), drop)
     found = [image.image_id for image in table.all(Filter(until=BEGIN), limit=3)]
     assert sorted(found) == sorted(image_id(drop) for drop in drops)
     assert len(found) == len(set(found))
@@ -159,7 +165,7 @@ def test_images_of_the_same_moment_are_each_listed_once(table: Table) -> None:
 
 def test_page_costs_the_same_however_many_images_there_are(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing matches, so a page could read on and on; it ends instead, and the next one goes on behind it."""
-    monkeypatch.setattr(listing, "MOST_LOOKED_AT", 2 * SHARDS)
+    monkeypatch.setattr(listing, "MOST_READ", 2 * SHARDS)
     positions = [None]
     while True:
         with counted() as answers:
@@ -192,7 +198,7 @@ def test_model_has_the_latest_of_its_certificates(table: Table) -> None:
     model, labels = ModelName(name="certified", version="3" * 12), ("NORMAL", "VIRAL")
     old, new = certificate("2026-11-02"), certificate("2026-11-23")
     for given, kept in ((None, None), (old, old), (new, new), (old, new), (None, new)):
-        table.records.know_model(model, labels, given)
+        table.models.add(model, labels, given)
         (known,) = (known for known in table.listing.models() if known.version == model.version)
         assert known.certificate == kept
         assert known.labels == labels
@@ -200,9 +206,9 @@ def test_model_has_the_latest_of_its_certificates(table: Table) -> None:
 
 def test_models_are_known_once_newest_first(table: Table) -> None:
     for day, model in enumerate((OLD, NEW, OLD)):
-        with mock.patch("heatdrop.aws.image_table.datetime") as clock:
+        with mock.patch("heatdrop.aws.item_table.datetime") as clock:
             clock.now.return_value = BEGIN + timedelta(days=day)
-            table.records.know_model(model, ("NORMAL", "VIRAL"))
+            table.models.add(model, ("NORMAL", "VIRAL"))
     models = [model for model in table.listing.models() if model.name == "chest"]
     assert [model.version for model in models] == [NEW.version, OLD.version]
     assert models[1].first_used_at == BEGIN

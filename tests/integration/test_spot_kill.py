@@ -48,7 +48,7 @@ def start(cloud: Cloud, local_aws: MotoCloud, log: Path) -> Iterator[Start]:
             process = subprocess.Popen(
                 [sys.executable, "job.py", "--manifest", key],
                 cwd=code,
-                env=local_aws.child_environment() | cloud.job_environment,
+                env=local_aws.child_environment(cloud.job_role_arn) | cloud.job_environment,
                 stdout=output,
                 stderr=output,
             )

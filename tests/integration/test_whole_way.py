@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from tests.integration.served import RECORDED_CLI
 
 from heatdrop.model.bundle import Bundle
 
@@ -34,7 +35,7 @@ class Run:
 def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
     return subprocess.run(
-        [sys.executable, "-m", "heatdrop.cli", *arguments], capture_output=True, text=True, cwd=cwd, env=environment
+        [sys.executable, RECORDED_CLI, *arguments], capture_output=True, text=True, cwd=cwd, env=environment
     )
 
 

@@ -75,6 +75,31 @@ def one(node: Any) -> str:
     return name
 
 
+def needed_by(logical_id: str) -> set[str]:
+    """The resources that are made before this one and deleted after it, by references and DependsOn."""
+    everything, needed, waiting = template()["Resources"], set[str](), [logical_id]
+    while waiting:
+        resource = everything[waiting.pop()]
+        found = referenced(resource.get("Properties", {})) | set(as_list(resource.get("DependsOn", [])))
+        waiting += (found & everything.keys()) - needed
+        needed |= found & everything.keys()
+    return needed
+
+
+def chosen(node: Any, **conditions: bool) -> Any:
+    """A tree with the side of each ``!If`` that is taken; ``!If`` of conditions that are not given stay."""
+    nothing = {"Ref": "AWS::NoValue"}
+    match node:
+        case {"Fn::If": [str(condition), yes, no]} if condition in conditions:
+            return chosen(yes if conditions[condition] else no, **conditions)
+        case dict():
+            parts = {name: chosen(part, **conditions) for name, part in node.items()}
+            return {name: part for name, part in parts.items() if part != nothing}
+        case list():
+            return [part for part in (chosen(part, **conditions) for part in node) if part != nothing]
+    return node
+
+
 def as_list(value: Any) -> list[Any]:
     """A list of one thing or of many."""
     return value if isinstance(value, list) else [value]

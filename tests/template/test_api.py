@@ -1,6 +1,6 @@
 """The API is never open, never unlimited, and reaches what its links are for and nothing else."""
 
-from tests.template.cloud_template import as_list, one, referenced, resources, statements, template
+from tests.template.cloud_template import as_list, chosen, one, referenced, resources, statements, template
 
 API = resources("AWS::Serverless::HttpApi")["Api"]["Properties"]
 BODY = API["DefinitionBody"]
@@ -56,16 +56,16 @@ def test_function_may_do_what_its_links_allow_and_read_lists_by_their_indexes() 
     for name, statement in statements():
         if name == "ApiRole" and statement["Effect"] == "Allow" and "Resource" in statement:
             for action in as_list(statement["Action"]):
-                targets = (
-                    r["Fn::Sub"] if "Fn::Sub" in r else one(r) for r in as_list(statement["Resource"]) if r != "*"
-                )
-                reach.setdefault(action, set()).update(targets)
+                for target in as_list(chosen(statement["Resource"], Gpu=True)):
+                    spelt = target.get("Fn::Sub") if isinstance(target, dict) else None
+                    reach.setdefault(action, set()).update([spelt] if isinstance(spelt, str) else referenced(target))
     assert reach["s3:GetObject"] == {"${ResultsBucket.Arn}/images/*"}
     assert reach["s3:PutObject"] == {"${InputBucket.Arn}/uploads/*", "${ResultsBucket.Arn}/manifests/*"}
     assert reach["dynamodb:Query"] == {f"${{ImagesTable.Arn}}/index/by_{name}" for name in ("time", "state", "label")}
     assert "dynamodb:Scan" not in reach
     assert "dynamodb:PutItem" not in reach
     assert reach["secretsmanager:GetSecretValue"] == {"PageTokenSecret"}
+    assert "GpuRequestQueue" in reach["batch:SubmitJob"]
 
 
 def test_page_token_key_is_made_by_aws_and_written_nowhere() -> None:

@@ -39,6 +39,10 @@ def test_message_stays_hidden_for_six_timeouts_and_the_window(source: tuple) -> 
     assert hidden >= 6 * timeout + largest(event["MaximumBatchingWindowInSeconds"])
 
 
+def test_drop_that_failed_is_tried_again_within_ten_minutes() -> None:
+    assert resources("AWS::SQS::Queue")["IngestQueue"]["Properties"]["VisibilityTimeout"] <= 600
+
+
 @pytest.mark.parametrize("source", list(queue_sources()), ids=lambda source: f"{source[2]} to {source[0]}")
 def test_function_returns_single_messages_and_its_concurrency_is_limited(source: tuple) -> None:
     _, event, _ = source
@@ -74,17 +78,37 @@ def test_function_that_fails_raises_an_alarm(function: str) -> None:
     assert alarms_of("Api", "5xx") if function == "ApiFunction" else alarms_of(function, "Errors")
 
 
-def test_failed_jobs_and_stuck_images_raise_an_alarm() -> None:
+OWN_METRICS = {
+    alarm["Properties"]["MetricName"]: alarm["Properties"]
+    for alarm in ALARMS.values()
+    if not str(alarm["Properties"]["Namespace"]).startswith("AWS/")
+}
+
+
+@pytest.mark.parametrize("metric", ["ImagesStuck", "OldestOpenImageSeconds"])
+def test_stuck_images_and_a_backlog_that_grows_raise_an_alarm(metric: str) -> None:
+    variables = template()["Globals"]["Function"]["Environment"]["Variables"]
+    assert OWN_METRICS[metric]["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"]
+    assert OWN_METRICS[metric]["Dimensions"] == [{"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}]
+
+
+def test_alarm_on_a_backlog_has_a_sweep_to_look_at() -> None:
+    (minutes,) = (
+        int(rule["Properties"]["ScheduleExpression"].removeprefix("rate(").removesuffix(" minutes)"))
+        for rule in resources("AWS::Events::Rule").values()
+        if "ScheduleExpression" in rule["Properties"]
+    )
+    assert OWN_METRICS["OldestOpenImageSeconds"]["Period"] >= 60 * minutes
+    assert OWN_METRICS["OldestOpenImageSeconds"]["Statistic"] == "Maximum"
+
+
+def test_failed_jobs_raise_an_alarm() -> None:
     (rule,) = (
         name
         for name, rule in resources("AWS::Events::Rule").items()
         if rule["Properties"].get("EventPattern", {}).get("source") == ["aws.batch"]
     )
     assert alarms_of(rule, "TriggeredRules")
-    (stuck,) = (alarm["Properties"] for alarm in ALARMS.values() if alarm["Properties"]["MetricName"] == "ImagesStuck")
-    variables = template()["Globals"]["Function"]["Environment"]["Variables"]
-    assert stuck["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"]
-    assert stuck["Dimensions"] == [{"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}]
 
 
 @pytest.mark.parametrize("alarm", sorted(ALARMS))

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from tests.template.cloud_template import as_list, one, referenced, resources, statements, template, walk
+from tests.template.cloud_template import as_list, chosen, one, referenced, resources, statements, template, walk
 
 from heatdrop.project import TEMPLATE
 
@@ -35,7 +35,8 @@ def test_wildcard_in_a_resource_stands_behind_a_name() -> None:
     for name, statement in ALLOWED:
         for resource in (node for node in walk(statement.get("Resource", [])) if isinstance(node, str)):
             if "*" in resource and resource != "*":
-                assert re.search(r"[}\w]/(\w+/)*\*$", resource), f"{name} reaches {resource}"
+                # Everything below a name, every revision of a name, or the queues that `heatdrop watch` names.
+                assert re.search(r"[}\w]/(\w+/)*\*$|}:\*$|:heatdrop-\*$", resource), f"{name} reaches {resource}"
 
 
 def test_no_role_takes_over_a_managed_policy_but_that_of_the_ecs_agent() -> None:
@@ -79,7 +80,45 @@ def test_bucket_is_closed_encrypted_and_cleans_up(bucket: str) -> None:
 
 @pytest.mark.parametrize("queue", sorted(resources("AWS::SQS::Queue")))
 def test_queue_is_encrypted(queue: str) -> None:
-    assert resources("AWS::SQS::Queue")[queue]["Properties"]["SqsManagedSseEnabled"] is True
+    assert chosen(resources("AWS::SQS::Queue")[queue]["Properties"], OwnKey=False)["SqsManagedSseEnabled"] is True
+
+
+@pytest.mark.parametrize("name", sorted(resources(*POLICIES, "AWS::DynamoDB::Table")))
+def test_a_key_of_ones_own_encrypts_every_bucket_table_queue_and_topic(name: str) -> None:
+    properties = template()["Resources"][name]["Properties"]
+    assert "KmsKeyArn" in referenced(chosen(properties, OwnKey=True))
+    assert "KmsKeyArn" not in referenced(chosen(properties, OwnKey=False))
+    # SQS takes a key or its own encryption, not both.
+    assert "SqsManagedSseEnabled" not in chosen(properties, OwnKey=True)
+
+
+WORKERS = {
+    name
+    for name, role in resources("AWS::IAM::Role").items()
+    if any(policy["PolicyName"] != "start-the-container" for policy in role["Properties"].get("Policies", []))
+}
+
+
+@pytest.mark.parametrize("name", sorted(WORKERS | resources("AWS::IAM::ManagedPolicy").keys()))
+def test_whoever_reaches_data_may_use_that_key_and_no_other(name: str) -> None:
+    uses = [s for owner, s in statements() if owner == name and any("kms:" in a for a in as_list(s["Action"]))]
+    (use,) = uses
+    assert use["Resource"] == {"Ref": "KmsKeyArn"}
+    assert {"kms:Decrypt", "kms:GenerateDataKey"} <= set(use["Action"])
+
+
+def test_nobody_reads_a_table_from_end_to_end() -> None:
+    assert not [name for name, statement in ALLOWED if "dynamodb:Scan" in as_list(statement["Action"])]
+
+
+def test_redrive_finds_failed_images_by_the_index_that_it_asks() -> None:
+    (targets,) = (s["Resource"] for name, s in ALLOWED if name == "RedrivePolicy" and s["Action"] == "dynamodb:Query")
+    assert targets == {"Fn::Sub": "${ImagesTable.Arn}/index/by_state"}
+
+
+def test_jobs_may_read_the_bundles_that_earlier_manifests_name() -> None:
+    readable = [s["Resource"] for name, s in ALLOWED if name == "HeatmapJobRole" and s["Action"] == "s3:GetObject"]
+    assert any(referenced(target) >= {"BundlesUnder"} for target in readable)
 
 
 def test_only_the_input_bucket_of_this_account_feeds_the_ingest_queue() -> None:

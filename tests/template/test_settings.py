@@ -1,16 +1,19 @@
 """What a handler reads is declared, and nothing else; what a parameter offers is used."""
 
 import json
+import re
 
 import pytest
 from pydantic_settings import BaseSettings
 from tests.template.cloud_template import referenced, resources, template
 
 from heatdrop.api.service import ApiSettings
+from heatdrop.cli.options import bounds
 from heatdrop.pipeline.heatmaps import HeatmapSettings
 from heatdrop.pipeline.ingest import InferenceSettings
 from heatdrop.pipeline.job_events import JobEventSettings
 from heatdrop.project import TEMPLATE
+from heatdrop.vocabulary import NoiseLevel, Samples, Top
 
 SETTINGS: dict[str, type[BaseSettings]] = {
     "InferenceFunction": InferenceSettings,
@@ -80,3 +83,17 @@ def test_sample_event_exists_for_every_trigger() -> None:
     events = {file.stem for file in (TEMPLATE.parent / "events").glob("*.json")}
     assert {"inference-drop", "inference-test-event", "job-events-dead-drop"} <= events
     assert {"job-events-failed-job", "job-events-sweep", "api"} <= events
+
+
+@pytest.mark.parametrize(("parameter", "bounded"), [("Top", Top), ("Samples", Samples)])
+def test_parameter_has_the_bounds_of_the_type_that_it_becomes(parameter: str, bounded: object) -> None:
+    declared = template()["Parameters"][parameter]
+    assert {"min": declared["MinValue"], "max": declared["MaxValue"]} == bounds(bounded)
+
+
+@pytest.mark.parametrize("text", ["0.20", ".5", "1", "1.0", "0.000001", "1.1", "2", "-0.1", "1.01"])
+def test_noise_level_takes_what_its_type_takes(text: str) -> None:
+    """CloudFormation has no decimal numbers, so the parameter is a string with a pattern."""
+    limits = bounds(NoiseLevel)
+    taken = re.fullmatch(template()["Parameters"]["NoiseLevel"]["AllowedPattern"], text) is not None
+    assert taken == (limits["min"] <= float(text) <= limits["max"])

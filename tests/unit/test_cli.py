@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ import keras
 import numpy as np
 import pytest
 import typer
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from heatdrop import cli, images
-from heatdrop.cli import console
+from heatdrop.aws.storage import fitting_key
+from heatdrop.cli import console, drop
 from heatdrop.cli.app import app
+from heatdrop.cli.extras import MODULES
 from heatdrop.images import decode
 from heatdrop.model import default
 from heatdrop.model.bundle import Bundle, open_bundle
@@ -263,6 +268,13 @@ def test_every_command_helps_with_an_example_and_speaks_json(heatdrop: Heatdrop,
     assert ("--json" in words) == (command != ("bench", "reference"))  # which writes a file and says nothing
 
 
+def test_the_command_reference_is_what_the_commands_say_of_themselves() -> None:
+    written = [sys.executable, "-m", "typer", "heatdrop.cli.app", "utils", "docs", "--name", "heatdrop"]
+    done = subprocess.run(written, capture_output=True, text=True, check=True)
+    reference = Path(__file__).parents[2] / "docs/commands.md"
+    assert reference.read_text(encoding="utf-8").strip() == done.stdout.strip(), "run `make documents`"
+
+
 def test_heatdrop_alone_prints_its_help_and_nothing_else(heatdrop: Heatdrop) -> None:
     done = heatdrop()
     assert (done.code, done.err) == (2, "")
@@ -349,3 +361,62 @@ def test_answers_go_down_a_pipe_and_progress_to_the_terminal(tiny_bundle: Bundle
     assert "classified" in shown
     assert "image_id" not in shown
     assert "delegate" not in shown
+
+
+@pytest.mark.parametrize(
+    ("files", "keys"),
+    [
+        (["a.png", ".a.png"], ["a.png", ".a.png"]),
+        (["./x/a.png", "x/..a.png"], ["x/a.png", "x/..a.png"]),
+        (["x/a.png", "/x/a.png"], ["here/x/a.png", "x/a.png"]),
+        (["a.png", "../a.png"], ["here/a.png", "a.png"]),
+        (["/data/a.png", "a.png"], ["data/a.png", "a.png"]),
+        (["x/a.png", "x\\a.png"], ["x/a.png", "x\\a.png"]),
+    ],
+)
+def test_files_that_differ_are_dropped_under_keys_that_differ(
+    monkeypatch: pytest.MonkeyPatch, files: list[str], keys: list[str]
+) -> None:
+    monkeypatch.setattr(os, "getcwd", lambda: "/here")
+    assert drop.keys_of([Path(file) for file in files]) == keys
+
+
+@pytest.mark.parametrize("length", [1000, 1019, 1020, 3000])
+def test_a_key_fits_into_s3_and_stays_unique(length: int) -> None:
+    keys = {fitting_key(first + "é" * (length // 2) + ".png") for first in "ab"}
+    assert len(keys) == 2
+    assert max(len(key.encode()) for key in keys) <= 1024
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "extra"),
+    [
+        (["run", "{jpeg}"], "moto", "local"),
+        (["run", "{jpeg}"], "awslambdaric", "local"),  # which only the functions' processes import
+        (["run", "{jpeg}", "--bundle", "{bundle}"], "tensorflow", "tensorflow"),
+        (["serve"], "werkzeug", "view"),
+        (["explain", "{jpeg}", "--bundle", "{bundle}"], "keras", "tensorflow"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_told_with_the_extra_that_brings_it(
+    tiny_bundle: Bundle, folder: Path, command: list[str], module: str, extra: str
+) -> None:
+    """In a process of its own, where none of them is loaded yet."""
+    absent = f"import sys; sys.modules[{module!r}] = None; from heatdrop.cli import main; main()"
+    arguments = [word.format(jpeg=folder / "a.jpg", bundle=tiny_bundle.folder) for word in command]
+    done = subprocess.run([sys.executable, "-c", absent, *arguments], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 2, done.stderr
+    (sentence,) = done.stderr.splitlines()
+    assert sentence == f"heatdrop: this command needs {module}, which is not installed: install heatdrop[{extra}]"
+
+
+def test_every_library_of_an_extra_is_known_to_belong_to_it() -> None:
+    """By the installed metadata, read again for each: what is added to pyproject.toml is added to the table too."""
+    modules = packages_distributions()
+    optional = [Requirement(text) for text in requires("heatdrop") or [] if "extra ==" in text]
+    for requirement in optional:
+        name = canonicalize_name(requirement.name)
+        found = {m for m, owners in modules.items() if name in map(canonicalize_name, owners)} - {"tests"}
+        for extra, known in MODULES.items():
+            if found and requirement.marker and requirement.marker.evaluate({"extra": extra}):
+                assert found & set(known), f"{requirement} belongs to {extra}"

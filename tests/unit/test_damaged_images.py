@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.data import get_testdata_file
+from tests.formats.made_rasters import MASKS_16, bmp, bmp_rows, packed, rle, tiff_plain, tiff_written
 
 from heatdrop.errors import (
     DamagedImage,
@@ -43,6 +44,9 @@ def encode(pixels: NDArray[np.generic], format_: str, **options: object) -> byte
     return stream.getvalue()
 
 
+TWELVE_BITS = {258: 12, 262: 1, 277: 1, 278: 150}
+
+
 def make_corpus() -> dict[str, bytes]:
     colour = resize(decode(shipped("RG3_J2KI.dcm")).pixels, (150, 110))
     grey = np.ascontiguousarray(colour[..., 0])
@@ -61,6 +65,17 @@ def make_corpus() -> dict[str, bytes]:
         "TIFF deflate": encode(colour, "TIFF", compression="tiff_adobe_deflate"),
         "TIFF JPEG": encode(grey, "TIFF", compression="jpeg"),
         "TIFF float": encode(grey.astype(np.float32), "TIFF"),
+        "TIFF tiles": tiff_written(
+            np.moveaxis(colour, -1, 0).astype(np.uint16) * 257,
+            photometric="rgb",
+            planarconfig="separate",
+            tile=(48, 64),
+            compression="lzw",
+            predictor=2,
+        ),
+        "TIFF 12 bit": tiff_plain([packed(grey.astype(np.uint16) * 16, 12)], {**TWELVE_BITS, 256: 110, 257: 150}),
+        "BMP 565": bmp(bmp_rows(grey.astype("<u2") * 257, 16), 16, header=124, masks=MASKS_16["565"], size=(150, 110)),
+        "BMP RLE": bmp(rle(grey, 8), 8, palette=colour[0], compression=1, size=(150, 110)),
         "WebP": encode(colour, "WEBP"),
         "WebP extended": encode(np.dstack([colour, grey]), "WEBP", lossless=True, exif=exif),
         "DICOM": shipped("MR_small_implicit.dcm"),
@@ -105,6 +120,34 @@ def test_cut_jpeg_says_so_and_what_to_do() -> None:
         decode(CORPUS["JPEG"][:-100])
 
 
+JPEGS = [kind for kind in CORPUS if kind.startswith("JPEG")]
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize(
+    "behind", [b"", b"\xff", b"\xff\xff\xff", bytes(300), b"a text " * 50, b"\xff\xd8\xff\xe0 another"]
+)
+def test_jpeg_that_lacks_only_its_end_marker_is_not_said_to_lack_scan_lines(kind: str, behind: bytes) -> None:
+    with pytest.raises(DamagedImage, match="has all its scan lines but no end marker"):
+        decode(CORPUS[kind][:-2] + behind)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("missing", [3, 4, 5, 10, 30, 300])
+def test_jpeg_that_lacks_more_is_said_to_lack_scan_lines(kind: str, missing: int) -> None:
+    for behind in (b"", CORPUS["JPEG"]):
+        with pytest.raises(DamagedImage, match="ends before its last scan line"):
+            decode(CORPUS[kind][:-missing] + behind)
+
+
+def test_progressive_jpeg_cut_between_two_scans_is_said_to_lack_scan_lines() -> None:
+    data = CORPUS["JPEG progressive"]
+    tables_or_scan = data.rindex(b"\xff\xda")
+    for cut in (tables_or_scan, data.rindex(b"\xff\xda", 0, tables_or_scan)):
+        with pytest.raises(DamagedImage, match="ends before its last scan line"):
+            decode(data[:cut])
+
+
 def test_thumbnail_in_a_jpeg_does_not_pass_for_its_end() -> None:
     whole = CORPUS["JPEG"]
     thumbnail = b"Exif\0\0" + whole
@@ -119,9 +162,9 @@ def test_flipped_bits_and_replaced_bytes_never_escape(kind: str) -> None:
     outcomes: Counter[str] = Counter()
     for seed in range(MUTATIONS):
         mutant = mutate(CORPUS[kind], seed)
-        began = time.perf_counter()
+        began = time.process_time()  # of this process alone, whatever else the machine does
         outcomes[outcome(mutant)] += 1
-        assert time.perf_counter() - began < 5
+        assert time.process_time() - began < 5
     assert outcomes["rejected"] > 0
     assert outcomes.keys() <= {"rejected", "picture"}
 
@@ -231,7 +274,7 @@ def extended_webp(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def bmp(width: int, height: int) -> bytes:
+def simple_bmp(width: int, height: int) -> bytes:
     return b"BM" + struct.pack("<IIIIiiHHIIIIII", 100, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(46)
 
 
@@ -248,11 +291,12 @@ def dicom(width: int, height: int) -> bytes:
     return data.replace(size, struct.pack("<HHIHHHIH", 0x28, 0x10, 2, height, 0x28, 0x11, 2, width))
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("bomb", "size"),
     [
-        *((png, 60_000), (tiff, 60_000), (extended_webp, 60_000), (webp, 16_384), (bmp, 60_000), (jpeg, 60_000)),
-        *((dicom, 60_000), (png, 2**31 - 1), (tiff, 2**32 - 1), (bmp, 2**31 - 1)),
+        *((png, 60_000), (tiff, 60_000), (extended_webp, 60_000), (webp, 16_384), (simple_bmp, 60_000), (jpeg, 60_000)),
+        *((dicom, 60_000), (png, 2**31 - 1), (tiff, 2**32 - 1), (simple_bmp, 2**31 - 1)),
     ],
 )
 def test_bomb_is_refused_by_its_header(bomb: Callable[[int, int], bytes], size: int) -> None:
@@ -267,7 +311,7 @@ def test_bomb_is_refused_by_its_header(bomb: Callable[[int, int], bytes], size: 
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("make", [png, tiff, bmp, dicom, extended_webp])
+@pytest.mark.parametrize("make", [png, tiff, simple_bmp, dicom, extended_webp])
 @pytest.mark.parametrize("lie", [(3000, 2000), (111, 150), (110, 151), (1, 20_000)])
 def test_header_that_lies_about_the_size_is_damaged(make: Callable[[int, int], bytes], lie: tuple[int, int]) -> None:
     with pytest.raises(DamagedImage):
@@ -281,7 +325,7 @@ def test_jpeg_header_that_lies_about_the_size_never_escapes(lie: tuple[int, int]
     assert decoded.pixels.shape == (lie[1], lie[0], 3)
 
 
-@pytest.mark.parametrize("make", [png, tiff, bmp, jpeg, dicom])
+@pytest.mark.parametrize("make", [png, tiff, simple_bmp, jpeg, dicom])
 @pytest.mark.parametrize("size", [(0, 50), (50, 0), (0, 0)])
 def test_picture_without_pixels_is_damaged(make: Callable[[int, int], bytes], size: tuple[int, int]) -> None:
     with pytest.raises(DamagedImage):
@@ -293,6 +337,7 @@ def test_tiff_of_enormous_tiles_is_refused() -> None:
         decode(tiff(100, 100, tag322=1 << 20, tag323=1 << 20, tag324=8, tag325=4))
 
 
+@pytest.mark.timed
 def test_tiff_that_repeats_a_tag_thousands_of_times_is_judged_quickly() -> None:
     values = bytes(4_000_000)
     entry = struct.pack("<HHII", 273, 4, len(values) // 4, 8)

@@ -1,47 +1,20 @@
 """DICOM files become the picture that they say is to be shown; those without one say so."""
 
-import io
 import logging
 import struct
-import warnings
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from numpy.typing import NDArray
-from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+from tests.unit.dicom_files import BRIGHTNESS, differs, grey, parsed, radiograph, shipped, written
 
 from heatdrop.errors import DamagedImage, FileTooLarge, RejectedImage, TooManyPixels, UnsupportedImage
 from heatdrop.images import Limits, decode
-
-
-def shipped(name: str) -> bytes:
-    """Read a DICOM that pydicom or pydicom-data ships; nothing is downloaded."""
-    path = get_testdata_file(name, download=False)
-    assert isinstance(path, str), f"{name} is not installed"
-    return Path(path).read_bytes()
-
-
-def parsed(name: str) -> FileDataset:
-    return pydicom.dcmread(io.BytesIO(shipped(name)), force=True)
-
-
-def written(dataset: Dataset) -> bytes:
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset.save_as(stream)
-    return stream.getvalue()
-
-
-def grey(data: bytes) -> NDArray[np.uint8]:
-    pixels = decode(data).pixels
-    assert np.array_equal(pixels[..., 0], pixels[..., 1])
-    assert np.array_equal(pixels[..., 0], pixels[..., 2])
-    return pixels[..., 0]
 
 
 @pytest.mark.parametrize("name", ["RG1_UNCR.dcm", "RG1_J2KI.dcm", "RG1_J2KR.dcm"])
@@ -241,11 +214,19 @@ def test_compressed_data_of_another_size_than_announced_are_refused_before_decod
 ) -> None:
     from heatdrop.images import dicom
 
-    monkeypatch.setattr(dicom, "pixel_array", lambda _: pytest.fail("was decoded"))
+    monkeypatch.setattr(dicom, "stored_values", lambda *_: pytest.fail("was decoded"))
     dataset = parsed(name)
     dataset.Rows -= 1
     with pytest.raises(DamagedImage, match="contradicts itself"):
         decode(written(dataset))
+
+
+@pytest.mark.parametrize("group", [0x0008, 0x0009, 0x0020])
+def test_only_the_file_meta_information_says_whether_a_file_is_deflated(group: int) -> None:
+    dataset = radiograph()
+    uids = ["1.2.840.10008.1.2.1", DeflatedExplicitVRLittleEndian]
+    dataset.add_new((group, 0x3002), "UI", uids)
+    assert differs(written(dataset), BRIGHTNESS) <= 0.6
 
 
 def test_deflated_bomb_is_refused_before_it_fills_the_memory() -> None:
@@ -285,3 +266,33 @@ def test_nothing_about_the_patient_is_read_printed_or_repeated(
     assert caplog.text == ""
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
+
+
+def test_terminal_hears_nothing_of_a_file_that_cannot_be_decoded() -> None:
+    """In a process of its own, which prints what is logged and whatever native decoders write."""
+    program = (
+        "import logging, sys\n"
+        "logging.basicConfig()\n"
+        "from heatdrop.errors import RejectedImage\n"
+        "from heatdrop.images import decode\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: decode(open(name, 'rb').read())\n"
+        "    except RejectedImage: print('rejected')\n"
+    )
+    files = []
+    for name in (
+        "SC_rgb_jpeg_gdcm.dcm",
+        "JPEG-lossy.dcm",
+        "MR_small_jp2klossless.dcm",
+        "MR_small_jpeg_ls_lossless.dcm",
+    ):
+        data = shipped(name)
+        middle = len(data) - 2000
+        files.append(data[:middle] + bytes(range(1, 200)) * 5 + data[middle + 995 :])
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, f"{number}.dcm") for number in range(len(files))]
+        for path, data in zip(paths, files, strict=True):
+            path.write_bytes(data)
+        run = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, check=True)
+    assert run.stderr == ""
+    assert set(run.stdout.split()) == {"rejected"}

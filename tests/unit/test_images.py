@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 from pydicom.data import get_testdata_file
+from tests.formats.made_rasters import pngs
 
-from heatdrop import images
 from heatdrop.errors import RejectedImage, UnsupportedImage
 from heatdrop.images import DecodedImage, Limits, decode, resize
+from heatdrop.images.tones import stretch
 
 Pixels = NDArray[np.uint8]
 ORIENTATION = 0x0112
@@ -130,6 +132,15 @@ def test_transparent_palette_entry_is_black(colour: Pixels) -> None:
     assert_same(decode(encode(picture, "PNG", transparency=3)), expected)
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_png_of_every_depth_and_colour_type_is_shown_with_what_is_transparent_over_black(bits: int) -> None:
+    files = [made for made in pngs() if f" {bits} bit" in made.name]
+    assert sum("tRNS" in made.name for made in files) >= 4
+    for made in files:
+        assert made.shown is not None
+        assert_same(decode(made.data), made.shown, tolerance=1)
+
+
 @pytest.mark.parametrize("format_", ["PNG", "TIFF"])
 def test_16_bit_grey_is_stretched_over_its_range(grey: Pixels, format_: str) -> None:
     twelve_bits = grey.astype(np.uint16) * 11 + 700
@@ -170,7 +181,7 @@ def test_a_picture_of_one_value_is_black_rather_than_an_error() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_tiff_in_which_zero_is_white_is_inverted(grey: Pixels, dtype: type) -> None:
-    spread = images.raster.stretch(grey)
+    spread = stretch(grey)
     inverted: NDArray[Any] = (255 - spread).astype(dtype) * (257 if dtype is np.uint16 else 1)
     stored = bytearray(encode(Image.fromarray(inverted), "TIFF"))
     black_is_zero = struct.pack("<HHIHH", TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 3, 1, 1, 0)
@@ -210,7 +221,7 @@ def test_orientation_is_applied_exactly_once(colour: Pixels, format_: str, orien
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
 def test_orientation_of_16_bit_tiff_is_applied_exactly_once(grey: Pixels, orientation: int) -> None:
-    spread = images.raster.stretch(grey)
+    spread = stretch(grey)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     data = encode(Image.fromarray(spread.astype(np.uint16) * 257), "TIFF", exif=exif)
@@ -303,6 +314,14 @@ def test_12_bit_jpeg_is_unsupported(grey: Pixels) -> None:
         decode(bytes(data))
 
 
+@pytest.mark.parametrize(
+    ("encode_so", "words"), [(imagecodecs.ljpeg_encode, "lossless"), (imagecodecs.jpegls_encode, "JPEG-LS")]
+)
+def test_jpeg_that_is_coded_in_another_way_is_unsupported(grey: Pixels, encode_so: Any, words: str) -> None:
+    with pytest.raises(UnsupportedImage, match=words):
+        decode(bytes(encode_so(grey)))
+
+
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
 def test_bytes_behind_the_end_are_ignored(colour: Pixels, format_: str) -> None:
     data = encode(Image.fromarray(colour), format_)
@@ -317,7 +336,8 @@ def test_limits_are_settings(grey: Pixels) -> None:
             decode(data, limits=limits)
 
 
-def test_importing_loads_neither_pydicom_nor_pillow() -> None:
-    script = "import sys, heatdrop.images; print({'pydicom', 'PIL', 'tensorflow', 'boto3'} & sys.modules.keys())"
+def test_importing_loads_neither_pydicom_nor_tifffile() -> None:
+    late = "{'pydicom', 'tifffile', 'imagecodecs', 'PIL', 'tensorflow', 'boto3'}"
+    script = f"import sys, heatdrop.images; print({late} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -121,7 +121,7 @@ def wire() -> Iterator[Wire]:
 
 def signer(wire: Wire, **more: str) -> AwsSigner:
     session = boto3.Session(aws_access_key_id=KEY_ID, aws_secret_access_key=SECRET, region_name="eu-west-1", **more)
-    return AwsSigner(session, wire.url)
+    return AwsSigner(wire.url, session)
 
 
 def check_signed(request: Received) -> None:

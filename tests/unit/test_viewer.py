@@ -15,7 +15,7 @@ from werkzeug.test import Client, TestResponse
 
 from heatdrop.aws.signing import AwsSigner
 from heatdrop.errors import InvalidRequest, NotSignedIn
-from heatdrop.loopback import listening, reserved
+from heatdrop.loopback import open_port, served
 from heatdrop.viewer import colortables, server
 from heatdrop.viewer.server import COOKIE, GUARD, Viewer
 
@@ -309,7 +309,7 @@ def session(**options: str) -> boto3.Session:
 
 
 def test_requests_are_signed_for_the_api_and_nobody_else(upstream: Upstream) -> None:
-    signer = AwsSigner(session(region_name="eu-west-1"), upstream.url)
+    signer = AwsSigner(upstream.url, session(region_name="eu-west-1"))
     client = Client(Viewer(upstream.url, signer))
     assert client.get("/api/images?label=a%20b", headers=HERE).status_code == 200
     assert client.get(f"/files/{IMAGE}/picture", headers=HERE).status_code == 200
@@ -332,8 +332,8 @@ def test_without_credentials_or_region_the_next_step_is_said(
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     with pytest.raises(NotSignedIn, match="AWS_REGION"):
-        AwsSigner(boto3.Session(), "https://api.example")
-    signer = AwsSigner(boto3.Session(), "https://x1.execute-api.us-west-2.amazonaws.com")
+        AwsSigner("https://api.example")
+    signer = AwsSigner("https://x1.execute-api.us-west-2.amazonaws.com")
     found = problem(Client(Viewer(upstream.url, signer)).get("/api/images", headers=HERE))
     assert found["status"] == 401
     assert "aws configure" in found["detail"]
@@ -343,13 +343,13 @@ def test_without_credentials_or_region_the_next_step_is_said(
 def test_a_server_listens_on_this_machine_alone_and_says_when_its_port_is_taken(
     upstream: Upstream, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with reserved(0) as place, listening(Viewer(upstream.url), place) as address:
-        host, port = place.getsockname()
+    with open_port(0) as listener, served(Viewer(upstream.url), listener) as address:
+        host, port = listener.getsockname()
         assert (host, address) == ("127.0.0.1", f"http://127.0.0.1:{port}")
         with urllib.request.urlopen(address, timeout=30) as answer:
             assert b"not a medical device" in answer.read()
         with pytest.raises(InvalidRequest, match="--view-port"):
-            reserved(port, "--view-port")
+            open_port(port, "--view-port")
     assert capfd.readouterr().err == ""
 
 

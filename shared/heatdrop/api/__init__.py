@@ -1,1 +1,1 @@
-"""Questions and answers over HTTP: what API Gateway hands to the function, as problems, pages, links and records."""
+"""The HTTP API behind API Gateway: its routes, what answers them, and its errors as problem documents."""

@@ -1,6 +1,6 @@
-"""The documents that describe the API and the notifications: ``python -m heatdrop.api.describe`` writes them.
+"""Writes the documents of the API and of the notifications: ``python -m heatdrop.api.describe``.
 
-They are committed, so that a reader finds them and a change shows; a test compares them with the code.
+They are committed, for readers and so that a change shows in review; a test compares them with the code.
 """
 
 import json
@@ -39,7 +39,7 @@ def text_of(document: dict[str, Any]) -> str:
 
 
 def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter is there or not; unlike a value in JSON it cannot be null."""
+    """The schema of an optional parameter without null, which a query string cannot hold."""
     kept = [choice for choice in schema.get("anyOf", []) if choice.get("type") != "null"]
     if len(kept) != 1:
         return schema

@@ -1,11 +1,11 @@
-"""Explanations on request: the same job with other settings, beside the first explanation and never over it."""
+"""Explanations on request: one image explained again, with other settings. The first explanation stays as it is."""
 
 import json
 from datetime import UTC, datetime
 
 from heatdrop import ids
 from heatdrop.api.models import ExplanationRequest
-from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.explanation_table import ExplanationTable
 from heatdrop.aws.jobs import JobQueue
 from heatdrop.aws.record import Record, RequestedExplanation
 from heatdrop.aws.storage import Manifest, ManifestEntry, Storage
@@ -16,14 +16,16 @@ from heatdrop.vocabulary import ExplanationSettings, ModelName, State
 class Explanations:
     """Takes requests and submits a job for each that is new."""
 
-    def __init__(self, records: ImageTable, storage: Storage, jobs: JobQueue, defaults: ExplanationSettings) -> None:
-        self._records, self._storage, self._jobs, self._defaults = records, storage, jobs, defaults
+    def __init__(
+        self, table: ExplanationTable, storage: Storage, jobs: JobQueue, defaults: ExplanationSettings
+    ) -> None:
+        self._table, self._storage, self._jobs, self._defaults = table, storage, jobs, defaults
 
     def request(self, record: Record, request: ExplanationRequest) -> RequestedExplanation:
         """Have an image explained as asked; the same request again finds the same explanation.
 
-        One that FAILED is tried again. A crash between the record and the job is mended by asking again, or found by
-        the sweep.
+        One that FAILED is tried again. A crash after the record was written leaves an explanation without a job: the
+        next request submits it, or the sweep fails it.
 
         Raises:
             NotNow: it has no predictions that could be explained.
@@ -42,7 +44,7 @@ class Explanations:
             labels=labels,
             requested_at=datetime.now(UTC),
         )
-        record = self._records.request_explanation(record.image_id, wanted)
+        record = self._table.find_or_add(record.image_id, wanted)
         kept = record.explanations[wanted.explanation_id]
         if kept.state is State.RECEIVED and kept.job_id is None:
             record = self._submit(record, model, kept)
@@ -54,9 +56,16 @@ class Explanations:
             drop=record.drop,
             predictions=tuple(p for p in record.predictions if p.label in wanted.labels),
         )
-        manifest = Manifest(manifest_id=wanted.explanation_id, model=model, settings=wanted.settings, images=(entry,))
-        job_id = self._jobs.submit(wanted.explanation_id, self._storage.put_manifest(manifest))
-        return self._records.settle_explanation(record.image_id, wanted.explanation_id, {"job_id": job_id})
+        manifest = Manifest(
+            manifest_id=wanted.explanation_id,
+            model=model,
+            bundle_uri=record.bundle_uri,
+            settings=wanted.settings,
+            images=(entry,),
+        )
+        key = self._storage.put_manifest(manifest)
+        job_id = self._jobs.submit(wanted.explanation_id, key, record.job_definition)
+        return self._table.mark_submitted(record.image_id, wanted.explanation_id, job_id)
 
 
 def _labels(record: Record, request: ExplanationRequest, top: int) -> tuple[str, ...]:
@@ -71,6 +80,6 @@ def _labels(record: Record, request: ExplanationRequest, top: int) -> tuple[str,
 
 
 def _explanation_id(image_id: str, model: ModelName, settings: ExplanationSettings, labels: tuple[str, ...]) -> str:
-    """The id of the manifest too: the job finds by it what it was asked for."""
+    """The manifest of its job has the same id, by which the job finds the request in the record."""
     how = json.dumps([settings.model_dump(mode="json"), labels])
     return ids.manifest_id([image_id], model.version, how)

@@ -1,4 +1,4 @@
-"""What is asked and answered, beyond the words that every part shares."""
+"""What requests to the API hold, and what it answers."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -16,7 +16,10 @@ from heatdrop.vocabulary import (
     HeatmapFiles,
     Method,
     ModelName,
+    NoiseLevel,
     Prediction,
+    Samples,
+    Seed,
     State,
 )
 
@@ -28,7 +31,7 @@ MediaType = Literal["image/jpeg", "image/png", "image/bmp", "image/tiff", "image
 
 Label = Annotated[str, Field(min_length=1, max_length=1000)]
 
-# A name without folders; the last character is no dot, so neither "." nor ".." is one.
+# A file name without folders. It may not end with a dot, which also excludes "." and "..".
 FILE_NAME = r"^[^/\\\x00-\x1f\x7f]*[^/\\\x00-\x1f\x7f.]$"
 
 
@@ -60,7 +63,7 @@ class Image(FrozenModel):
 
 
 def as_image(record: Record) -> Image:
-    """What the API says of a record."""
+    """A record as the API shows it."""
     names = Image.model_fields.keys() - {"key", "note"}
     return Image(key=record.drop.key, **{name: getattr(record, name) for name in names})
 
@@ -78,10 +81,10 @@ class ExplanationRequest(FrozenModel):
 
     classes: Annotated[tuple[Label, ...] | None, Field(min_length=1, max_length=20)] = None
     method: Method | None = None
-    samples: Annotated[int | None, Field(ge=0, le=1000)] = None
-    noise_level: Annotated[float | None, Field(ge=1e-6, le=1)] = None
+    samples: Samples | None = None
+    noise_level: NoiseLevel | None = None
     estimator: Estimator | None = None
-    seed: Annotated[int | None, Field(ge=0, lt=2**53)] = None
+    seed: Seed | None = None
 
 
 class LabelOfModels(FrozenModel):

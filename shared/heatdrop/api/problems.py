@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457), in one place: what went wrong, and what to do next."""
+"""Answers errors with problem documents (RFC 9457): what went wrong, and what to do next."""
 
 from http import HTTPStatus
 from typing import Any
@@ -33,7 +33,7 @@ STATUS: dict[type[HeatdropError], HTTPStatus] = {
     FileTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     WrongMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 }
-"""Each business case that reaches a caller; whatever is not here is ours to mend, and a 500."""
+"""The status of each error that a caller can do something about; every other error is answered with 500."""
 
 
 class Complaint(FrozenModel):
@@ -66,7 +66,7 @@ def of_error(error: HeatdropError) -> Response[str]:
     for kind in type(error).__mro__:
         if kind in STATUS:
             return response(STATUS[kind], _kebab(type(error).__name__), str(error))
-    return _ours(error)
+    return _internal(error)
 
 
 def of_validation(error: RequestValidationError) -> Response[str]:
@@ -76,7 +76,7 @@ def of_validation(error: RequestValidationError) -> Response[str]:
     return response(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-values", detail, errors)
 
 
-def _ours(error: Exception) -> Response[str]:
+def _internal(error: Exception) -> Response[str]:
     logger.exception("request failed", error=type(error).__name__)
     detail = "something went wrong here; try again, and look into the log of the API function if it happens again"
     return response(HTTPStatus.INTERNAL_SERVER_ERROR, "our-fault", detail)
@@ -86,7 +86,7 @@ def install(app: APIGatewayHttpResolver) -> None:
     """Let every error of a route be answered by a problem document."""
     app.exception_handler(HeatdropError)(of_error)
     app.exception_handler(RequestValidationError)(of_validation)
-    app.exception_handler(Exception)(_ours)
+    app.exception_handler(Exception)(_internal)
 
 
 def documented(*statuses: HTTPStatus) -> dict[int, Any]:

@@ -1,4 +1,4 @@
-"""What the routes answer with, behind one door: made once a container, used for every request."""
+"""What the routes answer with. It is made once a container, and used for every request."""
 
 from typing import Annotated
 
@@ -7,21 +7,22 @@ from pydantic import Field
 from heatdrop.api.explanations import Explanations
 from heatdrop.api.models import Artefact, ImagePage, LabelOfModels, Labels, Models, UploadRequest
 from heatdrop.api.tokens import PageTokens, key_in
+from heatdrop.aws.explanation_table import ExplanationTable
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.jobs import JobQueue
 from heatdrop.aws.links import Link, Links, UploadLink
 from heatdrop.aws.listing import Filter, Listing
 from heatdrop.aws.record import Record, RequestedExplanation
-from heatdrop.aws.settings import Destinations, ExplanationDefaults
+from heatdrop.aws.settings import Destinations, ExplanationDefaults, JobQueues
 from heatdrop.aws.storage import Storage
 from heatdrop.errors import FileTooLarge, NotFound, NotNow
 
 
-class ApiSettings(Destinations, ExplanationDefaults):
+class ApiSettings(Destinations, JobQueues, ExplanationDefaults):
     """The environment of the API function."""
 
     input_bucket: str
-    job_queue: str
     job_definition: str
     page_token_secret: str
     link_seconds: Annotated[int, Field(gt=0)]
@@ -33,12 +34,15 @@ class Service:
 
     def __init__(self, settings: ApiSettings) -> None:
         self._max_bytes = settings.max_bytes
-        self._records = ImageTable(settings.images_table)
-        self._listing = Listing(settings.images_table)
+        items = ItemTable(settings.images_table, settings.layout)
+        self._images = ImageTable(items)
+        self._listing = Listing(settings.images_table, settings.layout)
         self._links = Links(settings.input_bucket, settings.results_bucket, settings.link_seconds)
         self._tokens = PageTokens(key_in(settings.page_token_secret))
-        jobs = JobQueue(settings.job_queue, settings.job_definition)
-        self.explanations = Explanations(self._records, Storage(settings.results_bucket), jobs, settings.explanation)
+        jobs = JobQueue(settings.for_requests, settings.job_definition)
+        self.explanations = Explanations(
+            ExplanationTable(items), Storage(settings.results_bucket), jobs, settings.explanation
+        )
 
     def page(self, wanted: Filter, limit: int, page_token: str | None) -> ImagePage:
         """One page of a list.
@@ -58,7 +62,7 @@ class Service:
         Raises:
             NotFound: there is none.
         """
-        record = self._records.get(image_id)
+        record = self._images.get(image_id)
         if record is None:
             raise NotFound(f"there is no image {image_id}")
         return record
@@ -80,7 +84,7 @@ class Service:
     ) -> Link:
         """A link to what explains one class, in the first explanation or in one on request.
 
-        ``spellings`` are what the class may be called, the first that is explained counts.
+        ``spellings`` are names that the class may have been asked for by; the first that is explained is taken.
 
         Raises:
             NotFound: no such image, explanation, class or artefact.
@@ -118,7 +122,7 @@ class Service:
         return Models(models=self._listing.models())
 
     def labels(self) -> Labels:
-        """The classes that they know, in the order of the newest model that knows each."""
+        """The classes that these models know: those of the newest model first, each with all models that know it."""
         versions: dict[str, list[str]] = {}
         for model in self._listing.models():
             for label in model.labels:

@@ -1,4 +1,4 @@
-"""Page tokens: where a list goes on, signed, and worth nothing for any other question than the one it came from."""
+"""Page tokens: where a list continues, signed together with its filters, so that it fits no other list."""
 
 import base64
 import binascii
@@ -29,15 +29,15 @@ class PageTokens:
         return self._find_key()
 
     def sign(self, position: str, query: str) -> str:
-        """The token that goes on behind ``position`` in the answers to ``query``."""
+        """The token of the page that begins after ``position`` in the answer to ``query``."""
         signed = self._signature(position.encode(), query) + position.encode()
         return base64.urlsafe_b64encode(signed).decode().rstrip("=")
 
     def read(self, token: str, query: str) -> str:
-        """The position that a token of ours holds.
+        """The position that a token holds.
 
         Raises:
-            InvalidRequest: it was made up, changed, or given for another query.
+            InvalidRequest: we did not sign it, or for another query.
         """
         try:
             signed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
@@ -56,7 +56,7 @@ class PageTokens:
 
 
 def key_in(secret_arn: str) -> Callable[[], bytes]:
-    """A way to the key that lies in Secrets Manager, where CloudFormation made it."""
+    """A function that fetches the key from Secrets Manager, where CloudFormation made it."""
 
     def find() -> bytes:
         secrets: SecretsManagerClient = boto3.client("secretsmanager")

@@ -1,1 +1,1 @@
-"""All that knows an AWS service, one module a service or table. Empty, so that a function loads only what it uses."""
+"""Every call of an AWS service is made in here. This file stays empty, so that a function loads only what it uses."""

@@ -1,4 +1,4 @@
-"""Where a deployed model bundle lies: a folder of the container image, or a prefix in S3, fetched at start."""
+"""Model bundles where a deployment keeps them: in a folder of the container image, or under a prefix in S3."""
 
 import tempfile
 from pathlib import Path
@@ -9,26 +9,56 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from heatdrop.errors import InvalidBundle, InvalidRequest
 from heatdrop.model.bundle import DESCRIPTION, FILES, LABELS, Bundle, BundleDescription, open_bundle
+from heatdrop.vocabulary import ModelName
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _SCHEME = "s3://"
-_FOR_GOOD = {"404", "403", "NoSuchKey", "NoSuchBucket", "AccessDenied"}
+_PERMANENT = {"404", "403", "NoSuchKey", "NoSuchBucket", "AccessDenied"}
 
 
-def open_bundle_at(uri: str, model_file: str) -> Bundle:
+def in_s3(uri: str) -> bool:
+    """Whether a bundle lies in S3, so that whoever may read it there can open it, or in a folder of a container."""
+    return uri.startswith(_SCHEME)
+
+
+def model_at(uri: str) -> ModelName | None:
+    """The model of the bundle at ``uri``, of which only the description is read; None where no bundle can be read.
+
+    Raises:
+        ClientError: S3 throttles or is down, which says nothing about the bundle; try again.
+    """
+    if not in_s3(uri):
+        try:
+            return open_bundle(Path(uri)).model
+        except InvalidBundle:
+            return None
+    bucket, prefix = _bucket_and_prefix(uri)
+    try:
+        description = _description_at(boto3.client("s3"), bucket, f"{prefix}/{DESCRIPTION}")
+    except ClientError as error:
+        if not _is_permanent(error):
+            raise
+        return None
+    except ValueError:
+        return None
+    return description.model if description else None
+
+
+def open_bundle_at(uri: str, model_file: str, folder: Path | None = None) -> Bundle:
     """Open the bundle at ``uri``, a folder or ``s3://bucket/prefix``; of its models only ``model_file`` is fetched.
 
-    What is fetched is checked like what is local: every file against its digest, when it is read.
+    It is fetched into ``folder``, a temporary one by default. Each file is checked against its digest when it is read,
+    wherever it came from.
 
     Raises:
         InvalidBundle: there is no bundle, or it was changed after packing.
-        ClientError: S3 is throttling or down, and says nothing about the bundle.
+        ClientError: S3 throttles or is down, which says nothing about the bundle; try again.
     """
-    if not uri.startswith(_SCHEME):
+    if not in_s3(uri):
         return open_bundle(Path(uri))
-    folder = Path(tempfile.mkdtemp(prefix="bundle-"))
+    folder = folder or Path(tempfile.mkdtemp(prefix="bundle-"))
     bucket, prefix = _bucket_and_prefix(uri)
     s3: S3Client = boto3.client("s3")
     for name in (LABELS, model_file, DESCRIPTION):
@@ -36,20 +66,20 @@ def open_bundle_at(uri: str, model_file: str) -> Bundle:
         try:
             s3.download_file(bucket, key, str(folder / name))
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in _FOR_GOOD:
+            if not _is_permanent(error):
                 raise
             raise InvalidBundle(f"s3://{bucket}/{key} cannot be fetched: {error}") from error
     return open_bundle(folder)
 
 
 def push_bundle(bundle: Bundle, uri: str) -> None:
-    """Upload a bundle to ``s3://bucket/prefix``, its description last, so that half a bundle is none.
+    """Upload a bundle to ``s3://bucket/prefix``, its description last, so that half an upload is no bundle.
 
-    A prefix keeps the model it got: containers that run on it must not find another one there.
+    A prefix that holds a model is never given another one: running containers may still read it.
 
     Raises:
         InvalidBundle: a file of the bundle is not the one that was packed.
-        InvalidRequest: ``uri`` is none, cannot be written to, or holds another model.
+        InvalidRequest: ``uri`` is not such a URI, cannot be written to, or holds another model.
     """
     bucket, prefix = _bucket_and_prefix(uri)
     files = {name: bundle.read(name) for name in FILES}
@@ -68,6 +98,10 @@ def push_bundle(bundle: Bundle, uri: str) -> None:
         raise InvalidRequest(f"{uri} cannot be written to: {error}") from error
 
 
+def _is_permanent(error: ClientError) -> bool:
+    return error.response.get("Error", {}).get("Code") in _PERMANENT
+
+
 def _description_at(s3: "S3Client", bucket: str, key: str) -> BundleDescription | None:
     try:
         with s3.get_object(Bucket=bucket, Key=key)["Body"] as body:
@@ -78,6 +112,6 @@ def _description_at(s3: "S3Client", bucket: str, key: str) -> BundleDescription 
 
 def _bucket_and_prefix(uri: str) -> tuple[str, str]:
     bucket, _, prefix = uri.removeprefix(_SCHEME).partition("/")
-    if not (uri.startswith(_SCHEME) and bucket and prefix.strip("/")):
+    if not (in_s3(uri) and bucket and prefix.strip("/")):
         raise InvalidRequest(f"{uri} is no place for a bundle; write it like s3://bucket/prefix")
     return bucket, prefix.rstrip("/")

@@ -1,6 +1,7 @@
-"""What arrives in SQS messages: S3 events, changes of Batch jobs, the clock of the sweep and dead letters."""
+"""Reads SQS messages: S3 events, failed Batch jobs, the schedule of the sweep, and dead letters."""
 
 import json
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -10,10 +11,10 @@ from heatdrop.vocabulary import Drop, FrozenModel
 
 
 def drops_in(body: str, bucket: str) -> list[Drop]:
-    """The drops that an S3 event notification in an SQS message tells of; none for ``s3:TestEvent``.
+    """The uploads that an SQS message with an S3 event notification names; none for ``s3:TestEvent``.
 
-    Keys arrive form-encoded and are decoded here, once. Events of other buckets are ignored: the queue is ours, but
-    what a message says is not proof.
+    Keys are form-encoded in events, and decoded nowhere but here. Events of other buckets are ignored, so that a forged
+    message cannot make us read them. So are the empty objects ``folder/`` that consoles and tools make as folders.
 
     Raises:
         UnknownEvent: the body is not an S3 event notification.
@@ -22,13 +23,14 @@ def drops_in(body: str, bucket: str) -> list[Drop]:
         event = json.loads(body)
         if event.get("Event") == "s3:TestEvent":
             return []
-        return [
+        drops = [
             _drop(entry["s3"])
             for entry in event["Records"]
             if entry["eventName"].startswith("ObjectCreated:") and entry["s3"]["bucket"]["name"] == bucket
         ]
+        return [drop for drop in drops if not (drop.key.endswith("/") and drop.size == 0)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        # What it holds may be a patient's name, so it is not quoted.
+        # The body is not quoted: a key may hold the name of a patient.
         raise UnknownEvent(f"not an S3 event notification ({len(body)} characters)") from error
 
 
@@ -44,7 +46,7 @@ def _drop(entry: dict[str, Any]) -> Drop:
 
 
 class JobFailure(FrozenModel):
-    """A heatmap job that ended badly."""
+    """A heatmap job that failed after all its attempts."""
 
     job_id: str
     manifest_key: str
@@ -52,17 +54,19 @@ class JobFailure(FrozenModel):
 
 
 class Sweep(FrozenModel):
-    """The clock says: look for images without progress."""
+    """The schedule's message: look for images without progress."""
 
 
 class DeadDrops(FrozenModel):
-    """Drops that inference gave up on."""
+    """Uploads that inference gave up on."""
 
     drops: tuple[Drop, ...]
 
 
-def read_job_event(body: str, bucket: str, job_queue: str) -> JobFailure | Sweep | DeadDrops | None:
-    """What a message of the job events queue, or of the dead letters of ``bucket``, says; None: of others' jobs.
+def read_job_event(body: str, bucket: str, job_queues: Collection[str]) -> JobFailure | Sweep | DeadDrops | None:
+    """What a message of the job events queue, or of the dead-letter queue of ``bucket``, says.
+
+    None for a job of another queue than ``job_queues``.
 
     Raises:
         UnknownEvent: it is none of the three.
@@ -77,6 +81,6 @@ def read_job_event(body: str, bucket: str, job_queue: str) -> JobFailure | Sweep
         failure = JobFailure(
             job_id=detail["jobId"], manifest_key=detail["parameters"]["manifest"], reason=failure_reason(detail)
         )
-        return failure if detail["jobQueue"] == job_queue else None
+        return failure if detail["jobQueue"] in job_queues else None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnknownEvent(f"not a failed job, a sweep or a drop ({len(body)} characters)") from error

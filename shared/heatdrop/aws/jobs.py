@@ -1,6 +1,6 @@
-"""Heatmap jobs on AWS Batch: the only place that knows it."""
+"""Heatmap jobs on AWS Batch: submitted, asked about, cancelled. Nothing else calls Batch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 RETRY_EXIT_CODE = 75
-"""Exit code (EX_TEMPFAIL) that the job definition retries: nothing is wrong with the images that are left."""
+"""Exit code (EX_TEMPFAIL of sysexits.h) that the job definition retries: the images that are left are not at fault."""
+
+
+_MOST_DESCRIBED = 100
+"""Jobs that one call of DescribeJobs takes."""
 
 
 class JobQueue:
@@ -23,91 +27,113 @@ class JobQueue:
         self._queue, self._definition = queue, definition
         self._batch: BatchClient = boto3.client("batch")
 
-    def submit(self, manifest_id: str, manifest_key: str) -> str:
-        """Submit the job of a manifest, named after it; returns the job's id."""
+    def submit(self, manifest_id: str, manifest_key: str, definition: str | None = None) -> str:
+        """Submit a job named after its manifest; returns the job's id.
+
+        ``definition`` is the job definition that was deployed with the model of the manifest. Where that is None, or no
+        longer active, the job is submitted with today's: it can load every bundle that lies in S3.
+        """
+        try:
+            return self._submit(manifest_id, manifest_key, definition or self._definition)
+        except ClientError as error:
+            inactive = error.response["Error"]["Code"] == "ClientException"
+            if not (inactive and definition and definition != self._definition):
+                raise
+            return self._submit(manifest_id, manifest_key, self._definition)
+
+    def _submit(self, manifest_id: str, manifest_key: str, definition: str) -> str:
         answer = self._batch.submit_job(
             jobName=f"heatdrop-{manifest_id}",
             jobQueue=self._queue,
-            jobDefinition=self._definition,
+            jobDefinition=definition,
             parameters={"manifest": manifest_key},
         )
         return answer["jobId"]
 
 
 class JobPhase(StrEnum):
-    """Where a job is, as far as its images are concerned."""
+    """What a job's status means for the images that wait for it."""
 
-    IN_HAND = "IN_HAND"
-    """It runs, or waits for its turn in a queue that works."""
+    ACTIVE = "ACTIVE"
+    """It runs, or other jobs do, so that its turn will come."""
     STALLED = "STALLED"
-    """It waits, and no job of the queue runs."""
+    """It waits, and no job runs."""
     FAILED = "FAILED"
-    OVER = "OVER"
-    """It has succeeded, or Batch has forgotten it."""
+    ENDED = "ENDED"
+    """It has succeeded, or ended so long ago that Batch no longer knows it."""
     MISSING = "MISSING"
-    """There is none."""
+    """No job was submitted, or its id was never written down."""
 
 
 @dataclass(frozen=True)
-class JobOutlook:
-    """A job's phase, and what that means for an image that still waits for it."""
+class JobStatus:
+    """The phase of a job, and what is wrong for an image that still waits for it, as a clause of a sentence."""
 
     phase: JobPhase
     problem: str = ""
 
 
-class JobWatch:
-    """What has become of heatmap jobs. Answers are kept: make a new one for a new look."""
+class JobStatuses:
+    """What has become of heatmap jobs, at one moment: Batch is asked once about each, and its answer is kept.
 
-    def __init__(self, queue: str) -> None:
-        self._queue = queue
+    All queues share their compute environments, so while a job of any of them runs, those that wait have their turn yet
+    to come.
+    """
+
+    def __init__(self, queues: Iterable[str]) -> None:
+        self._queues = tuple(queues)
         self._batch: BatchClient = boto3.client("batch")
-        self._outlooks: dict[str, JobOutlook] = {}
-        self._working: bool | None = None
+        self._known: dict[str, JobStatus] = {}
+        self._any_runs: bool | None = None
 
-    def outlook(self, job_id: str | None) -> JobOutlook:
-        """What has become of a job."""
+    def of(self, job_id: str | None) -> JobStatus:
+        """The status of a job; None is a job that was never submitted."""
         if job_id is None:
-            return JobOutlook(JobPhase.MISSING, "it was left without a heatmap job")
-        if job_id not in self._outlooks:
-            jobs = self._batch.describe_jobs(jobs=[job_id])["jobs"]
-            self._outlooks[job_id] = self._judge(jobs[0] if jobs else {"status": "SUCCEEDED"})
-        return self._outlooks[job_id]
+            return JobStatus(JobPhase.MISSING, "it was left without a heatmap job")
+        self.look_up([job_id])
+        return self._known[job_id]
 
-    def _judge(self, job: Mapping[str, Any]) -> JobOutlook:
+    def look_up(self, job_ids: Iterable[str | None]) -> None:
+        """Ask Batch about many jobs at once, so that ``of`` need not ask about each."""
+        unknown = sorted({job_id for job_id in job_ids if job_id is not None} - self._known.keys())
+        for start in range(0, len(unknown), _MOST_DESCRIBED):
+            asked = unknown[start : start + _MOST_DESCRIBED]
+            found = {job["jobId"]: job for job in self._batch.describe_jobs(jobs=asked)["jobs"]}
+            self._known |= {job_id: self._status(found.get(job_id, {"status": "SUCCEEDED"})) for job_id in asked}
+
+    def _status(self, job: Mapping[str, Any]) -> JobStatus:
         match job["status"]:
             case "FAILED":
-                return JobOutlook(JobPhase.FAILED, f"the heatmap job failed: {failure_reason(job)}")
+                return JobStatus(JobPhase.FAILED, f"the heatmap job failed: {failure_reason(job)}")
             case "SUCCEEDED":
-                return JobOutlook(JobPhase.OVER, "its heatmap job is over and left it out")
+                return JobStatus(JobPhase.ENDED, "its heatmap job has ended without it")
             case "RUNNING" | "STARTING":
-                return JobOutlook(JobPhase.IN_HAND)
-            case _ if self._queue_works():
-                return JobOutlook(JobPhase.IN_HAND)
+                return JobStatus(JobPhase.ACTIVE)
+            case _ if self._any_job_runs():
+                return JobStatus(JobPhase.ACTIVE)
             case _:
-                return JobOutlook(JobPhase.STALLED, "its heatmap job waits, and no job of the queue runs")
+                return JobStatus(JobPhase.STALLED, "its heatmap job waits, and no other job runs")
 
-    def _queue_works(self) -> bool:
-        """Whether any job of the queue is running or about to, so that those behind it wait for their turn."""
-        if self._working is None:
-            self._working = any(
-                self._batch.list_jobs(jobQueue=self._queue, jobStatus=status, maxResults=1)["jobSummaryList"]
+    def _any_job_runs(self) -> bool:
+        if self._any_runs is None:
+            self._any_runs = any(
+                self._batch.list_jobs(jobQueue=queue, jobStatus=status, maxResults=1)["jobSummaryList"]
+                for queue in self._queues
                 for status in ("RUNNING", "STARTING")
             )
-        return self._working
+        return self._any_runs
 
     def cancel(self, job_id: str, reason: str) -> None:
-        """Take a job back that has not started; one that has is left alone."""
+        """Cancel a job that has not started; one that has, or that Batch no longer knows, is left alone."""
         try:
             self._batch.cancel_job(jobId=job_id, reason=reason)
         except ClientError as error:
-            # It is over and forgotten.
             if error.response["Error"]["Code"] != "ClientException":
                 raise
 
 
 def failure_reason(detail: Mapping[str, Any]) -> str:
-    """Why a job failed, from Batch's description of it."""
+    """Why a job failed: all that Batch's description of it says, in one line."""
     container = detail.get("container") or {}
     parts = [detail.get("statusReason"), container.get("reason")]
     if container.get("exitCode") is not None:

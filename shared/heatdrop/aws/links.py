@@ -1,8 +1,9 @@
-"""Short-lived links: to read one object of the results, to upload one image. Nothing is made public."""
+"""Presigned links, which end after minutes: to read one object of the results, or to upload one image."""
 
+import os
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import boto3
 from botocore.config import Config
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 UPLOADS = "uploads/"
-"""Where images that come by link lie in the input bucket."""
+"""The prefix, in the input bucket, of images that are uploaded with a link."""
 
 
 class Link(FrozenModel):
@@ -33,11 +34,11 @@ class UploadLink(FrozenModel):
 
 
 class Links:
-    """Makes links with the rights of whoever runs it; they end with its credentials, if those end before."""
+    """Makes links with the rights of whoever runs this; they also end when its credentials do."""
 
     def __init__(self, input_bucket: str, results_bucket: str, seconds: int) -> None:
         self._input_bucket, self._results_bucket, self._seconds = input_bucket, results_bucket, seconds
-        self._s3: S3Client = boto3.client("s3", config=Config(signature_version="s3v4"))
+        self._s3 = _signing_client()
 
     def to_result(self, key: str) -> Link:
         """A link to one artefact."""
@@ -46,7 +47,7 @@ class Links:
         return Link(url=url, expires_at=self._end())
 
     def for_upload(self, name: str, size: int, media_type: str) -> UploadLink:
-        """A link that takes exactly one object of ``size`` bytes, under a key of its own that ends with ``name``."""
+        """A form that uploads one object of exactly ``size`` bytes, under a new key that ends with ``name``."""
         key = f"{UPLOADS}{uuid.uuid4().hex}/{name}"
         made = self._s3.generate_presigned_post(
             self._input_bucket,
@@ -59,3 +60,16 @@ class Links:
 
     def _end(self) -> datetime:
         return (datetime.now(UTC) + timedelta(seconds=self._seconds)).replace(microsecond=0)
+
+
+def _signing_client() -> "S3Client":
+    """A client whose links name the host of the bucket in its own region, ``BUCKET.s3.REGION.amazonaws.com``.
+
+    Without these settings boto3 signs for ``BUCKET.s3.amazonaws.com``. That host redirects requests for a new bucket of
+    another region, which breaks the signature and CORS, and does not serve opt-in regions. Objects encrypted with KMS
+    are read with version 4 signatures only. An endpoint of one's own (the local cloud) may not know hosts of buckets.
+    """
+    own_endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    style: Literal["path", "virtual"] = "path" if own_endpoint else "virtual"
+    s3 = Config(signature_version="s3v4", s3={"addressing_style": style, "us_east_1_regional_endpoint": "regional"})
+    return boto3.client("s3", config=s3)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sns.type_defs import MessageAttributeValueTypeDef
 
 DETAIL_TYPE = "Image State Change"
-"""What EventBridge calls a notification."""
+"""The ``detail-type`` of notifications on EventBridge."""
 
 
 class Notification(FrozenModel):
@@ -34,12 +34,12 @@ class Notification(FrozenModel):
 
 
 class Announcer:
-    """The topic that subscribers listen to, and the EventBridge bus that is told the same, where ``bus`` names one."""
+    """Publishes notifications to an SNS topic and, where ``bus`` names one, to an EventBridge bus."""
 
     def __init__(self, topic_arn: str, bus: str = "") -> None:
         self._topic_arn, self._bus = topic_arn, bus
         self._sns: SNSClient = boto3.client("sns")
-        # Made only for those who have a bus: each client costs a cold start 20 ms.
+        # Made only where there is a bus: each client adds 20 ms to a cold start.
         self._events: EventBridgeClient | None = boto3.client("events") if bus else None
 
     def announce(self, record: Record) -> None:
@@ -77,7 +77,7 @@ class Announcer:
 
 
 def _notification_id(record: Record) -> str:
-    """The same whenever a state is told again; another one once the image was redriven."""
+    """The same each time that one state is published, but another one in each attempt of a redriven image."""
     again = f":{record.attempt}" if record.attempt > 1 else ""
     return f"{record.image_id}:{record.state}{again}"
 

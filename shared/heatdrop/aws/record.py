@@ -1,4 +1,4 @@
-"""What is known of an image, of an explanation on request and of a model; ``records`` knows how it is stored."""
+"""What is known of an image, of an explanation on request and of a model; the ``..._table`` modules store it."""
 
 from datetime import datetime
 
@@ -45,6 +45,10 @@ class Record(FrozenModel):
     reason: str | None = None
     predictions: tuple[Prediction, ...] = ()
     model: ModelName | None = None
+    bundle_uri: str | None = None
+    """Where the bundle of ``model`` lay when it classified the image; records of earlier versions lack it."""
+    job_definition: str | None = None
+    """ARN of the job definition that was deployed with that bundle; records of earlier versions lack it."""
     job_id: str | None = None
     manifest_id: str | None = None
     picture: str | None = None
@@ -53,18 +57,18 @@ class Record(FrozenModel):
     announced: frozenset[State] = frozenset()
     timings_ms: dict[str, float] = Field(default_factory=dict)
     attempt: int = 1
-    """One more than how often the image was redriven."""
-    chances: int = 0
-    """How often the sweep found it without progress in this attempt, and let it go on."""
+    """1 for the first, and one more each time that the image was redriven."""
+    times_stuck: int = 0
+    """How often the sweep found the image without progress, in this attempt."""
 
     @property
     def artefacts(self) -> frozenset[str]:
-        """The S3 keys of all that explains the image; those of explanations on request are not among them."""
+        """The S3 keys of the picture and of the heatmaps' files, without those of explanations on request."""
         paths = {path for heatmap in self.heatmaps for path in heatmap.paths}
         return frozenset(paths | ({self.picture} if self.picture else set()))
 
     @property
-    def unsettled(self) -> tuple[RequestedExplanation, ...]:
+    def pending_explanations(self) -> tuple[RequestedExplanation, ...]:
         """The explanations on request that are still to be made."""
         return tuple(wanted for wanted in self.explanations.values() if not wanted.state.final)
 

@@ -1,26 +1,51 @@
-"""What functions read from their environment, typed; a missing or wrong value stops them at start, by name."""
+"""What functions and jobs read from their environment; a missing or wrong value stops them at start, with its name."""
 
+from typing import Annotated
+
+from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from heatdrop.vocabulary import Estimator, ExplanationSettings, Method
+from heatdrop.aws.table_schema import DEFAULT_SHARDS, Layout
+from heatdrop.vocabulary import Estimator, ExplanationSettings, Method, NoiseLevel, Samples, Top
 
 
 class Destinations(BaseSettings):
-    """Where records, results and news go."""
+    """Where records, results and notifications go."""
 
     images_table: str
     results_bucket: str
     notifications_topic: str
     notifications_bus: str = ""
+    shards: Annotated[int, Field(ge=1)] = DEFAULT_SHARDS
+    keep_results_days: Annotated[int, Field(ge=0)] = 0
+    """0 keeps records for ever."""
+
+    @property
+    def layout(self) -> Layout:
+        """How the table of images is laid out."""
+        return Layout(self.shards, self.keep_results_days)
+
+
+class JobQueues(BaseSettings):
+    """The Batch queues that heatmap jobs wait in."""
+
+    job_queue: str
+    request_job_queue: str = ""
+    """Of explanations on request, with a higher priority; empty where they share ``job_queue``."""
+
+    @property
+    def for_requests(self) -> str:
+        """The queue of explanations on request."""
+        return self.request_job_queue or self.job_queue
 
 
 class ExplanationDefaults(BaseSettings):
-    """How images are explained where nobody asks otherwise."""
+    """How images are explained unless a request says otherwise."""
 
     method: Method
-    top: int
-    samples: int
-    noise_level: float
+    top: Top
+    samples: Samples
+    noise_level: NoiseLevel
     estimator: Estimator
     dicom: bool
 

@@ -1,4 +1,4 @@
-"""A subscriber to the notifications: an SQS queue of its own behind the topic."""
+"""A subscription to the notifications: a temporary SQS queue that the topic sends to."""
 
 import json
 import time
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
 
 PATIENCE_SECONDS = 600
-"""The longest step without news, loading TensorFlow and compiling the gradients, takes about a minute."""
+"""Longest wait for a notification; loading TensorFlow and compiling the gradients takes about a minute without one."""
 
 
 class Subscription:
-    """What is published to a topic from now on: everything, or what a filter policy lets through."""
+    """Receives what is published to a topic from now on: everything, or what a filter policy lets through."""
 
     def __init__(self, topic: str, policy: Mapping[str, Any] | None = None, wait_seconds: int = 0) -> None:
-        """Make the queue ``heatdrop-...`` and subscribe it; ``close`` takes both away again.
+        """Make the queue ``heatdrop-...`` and subscribe it; ``close`` removes both.
 
         ``wait_seconds`` is how long ``pending`` waits for the first notification.
         """
@@ -47,12 +47,12 @@ class Subscription:
         )["SubscriptionArn"]
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Remove the subscription and its queue."""
         self._sns.unsubscribe(SubscriptionArn=self._arn)
         self._sqs.delete_queue(QueueUrl=self._url)
 
     def pending(self) -> Iterator[Notification]:
-        """The notifications that have arrived and were not read yet."""
+        """The notifications that have arrived, each once."""
         while messages := self._sqs.receive_message(
             QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=self._wait_seconds
         ).get("Messages"):
@@ -63,30 +63,30 @@ class Subscription:
     def until_final(
         self, waiting: set[str], check: Callable[[], None], patience: float = PATIENCE_SECONDS
     ) -> Iterator[Notification]:
-        """Every notification, until each of the images ``waiting`` has been said to be final.
+        """Every notification, until one with a final state has come for each of the images ``waiting``.
 
-        ``check`` is called while there is no news; what it raises ends the waiting.
+        ``check`` is called between notifications; what it raises ends the wait.
 
         Raises:
-            NoProgress: there was no news for ``patience`` seconds.
+            NoProgress: no notification came for ``patience`` seconds.
         """
         open_images = set(waiting)
-        last_news = time.monotonic()
+        last_arrival = time.monotonic()
         while open_images:
             for notification in self.pending():
                 if notification.state.final:
                     open_images.discard(notification.image_id)
-                last_news = time.monotonic()
+                last_arrival = time.monotonic()
                 yield notification
             if open_images:
                 check()
-                if time.monotonic() - last_news > patience:
+                if time.monotonic() - last_arrival > patience:
                     raise NoProgress(f"{len(open_images)} images made no progress for {patience:.0f} s; see the logs")
                 time.sleep(0.1)
 
 
 def _only_from(topic: str, queue: str) -> str:
-    """The queue's policy: that topic may send, and nobody else."""
+    """A queue policy that lets one topic send, and nobody else."""
     statement = {
         "Effect": "Allow",
         "Principal": {"Service": "sns.amazonaws.com"},

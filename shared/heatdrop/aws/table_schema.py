@@ -1,27 +1,55 @@
-"""How the table of images is laid out: its indexes, their shards and the form of their keys."""
+"""The layout of the table of images: its indexes, their shards and the form of their keys."""
 
 import zlib
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 OPEN_INDEX = "open_images"
 BY_TIME, BY_STATE, BY_LABEL = "by_time", "by_state", "by_label"
-SHARDS = 8
-"""Every index spreads its images over this many partitions, so that a burst of drops has no hot one."""
+DEFAULT_SHARDS = 8
+"""Partitions of each index: one alone could not take a burst of drops, and eight take about 1,000 images a second."""
+
+EXPIRES_AT = "expires_at"
+"""The attribute that the table's time to live looks at: seconds since 1970. Open images lack it, so none gets lost."""
 
 MODELS = "models"
-"""The partition of the index ``by_time`` that holds the models, beside those of the images."""
+"""The partition of the index ``by_time`` that holds the models; those of images are numbers."""
 
 LONGEST_KEY = 400
-"""Characters of a label in a partition key, which has 2,048 bytes; labels that begin alike share a partition."""
+"""At most so many characters of a label are in a partition key, which may have 2,048 bytes; longer ones may share."""
 
 
-def shard_of(image_id: str) -> str:
-    """The shard of an image: one of ``SHARDS``, as text, always the same for the same id."""
-    return str(zlib.crc32(image_id.encode()) % SHARDS)
+@dataclass(frozen=True)
+class Layout:
+    """What a deployed stack says of its table."""
+
+    shards: int = DEFAULT_SHARDS
+    """Over how many partitions each index spreads its images. The number may grow: an image is written into one of so
+    many as there are then, and readers look at all that there are now. It must not shrink."""
+    keep_days: int = 0
+    """Days for which a final record is kept, as its artefacts are; 0 keeps it for ever."""
+
+    @property
+    def all_shards(self) -> tuple[str, ...]:
+        """Every shard, as it is written in partition keys."""
+        return tuple(map(str, range(self.shards)))
+
+    def shard_of(self, image_id: str) -> str:
+        """The shard that an image is written into."""
+        return str(zlib.crc32(image_id.encode()) % self.shards)
+
+    def expiry(self, moment: datetime) -> dict[str, int]:
+        """The attribute that lets DynamoDB delete an item that is final at ``moment``; none to keep it for ever."""
+        if not self.keep_days:
+            return {}
+        return {EXPIRES_AT: int((moment + timedelta(days=self.keep_days)).timestamp())}
+
+
+DEFAULT_LAYOUT = Layout()
 
 
 def partition(shard: str, value: str) -> str:
-    """The partition key of the images of one shard that share a state or a label."""
+    """The partition key, in an index, of the images of one shard with the same state or label."""
     return f"{shard}#{value[:LONGEST_KEY]}"
 
 
@@ -29,6 +57,6 @@ def iso(moment: datetime) -> str:
     """A moment as it is stored: UTC, to the millisecond, so that text sorts like time."""
     try:
         moment = moment.astimezone(UTC)
-    except OverflowError:  # within hours of the first or last year that there is
+    except OverflowError:  # within hours of the year 1 or 9999
         moment = moment.replace(tzinfo=UTC)
     return moment.isoformat(timespec="milliseconds")

@@ -1,33 +1,35 @@
 """``heatdrop bench pipeline``."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from heatdrop.cli import bundles, console
+from heatdrop.cli import bundles, console, extras
+from heatdrop.cli.options import BenchOut, BundleFolder, Json, Samples
 from heatdrop.explaining.inputs import find_files
 from heatdrop.vocabulary import ExplanationSettings
 
 
 def pipeline(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATH]...", help="Images that take turns; the demo's by default.")
+        list[str] | None,
+        typer.Argument(metavar="[PATH]...", help="Images that are dropped in turn; the demo's by default."),
     ] = None,
     images: Annotated[int, typer.Option(min=10, help="How many images are dropped.")] = 1000,
-    bundle: Annotated[Path | None, typer.Option(help="A model bundle; the chest X-ray model by default.")] = None,
-    samples: Annotated[int, typer.Option(min=0, max=1000, help="Noisy copies an image is averaged over.")] = 20,
-    out: Annotated[Path, typer.Option(help="Folder for the JSON and the plot.")] = Path("out/bench"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON instead of a table.")] = False,
+    bundle: BundleFolder = None,
+    samples: Samples = 20,
+    out: BenchOut = Path("out/bench"),
+    as_json: Json = False,
 ) -> None:
-    """Send a tenth of the images, then all of them, through a local cloud: throughput, queues, memory, nothing lost.
+    """Send a tenth of the images, then all of them, through a local cloud, and measure throughput, queues and memory.
+
+    Ends with exit code 1 if an image or an artefact was lost.
 
     Example: heatdrop bench pipeline --images 1000
     """
-    ready = bundles.chosen(bundle)
+    extras.require("local", "tensorflow")
+    ready = bundles.open_or_build(bundle)
     # moto takes seconds to import.
     from heatdrop.bench import pipeline as bench
     from heatdrop.local.send import demo_files
@@ -52,7 +54,7 @@ def pipeline(
     figures = bench.compare(*runs)
     written = bench.write(figures, out)
     if as_json:
-        sys.stdout.write(json.dumps(figures) + "\n")
+        console.print_json(figures)
     else:
         show(figures)
         console.answers.print("Written: " + ", ".join(map(str, written)), markup=False, soft_wrap=True)
@@ -61,9 +63,8 @@ def pipeline(
 
 def show(figures: dict[str, Any]) -> None:
     """Print both runs side by side."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("images", "classified/s", "explained/s", "CPU s an image", "lost"):
-        table.add_column(heading, justify="right")
+    headings = ("images", "classified/s", "explained/s", "CPU s an image", "lost")
+    table = console.table(*headings, right=headings)
     for run in (figures["few"], figures["many"]):
         rates = run["images_per_second"]
         table.add_row(

@@ -1,14 +1,14 @@
 """``heatdrop bundle certify``: can the maps of this model be trusted?"""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import TaskID
-from rich.table import Table
 
+from heatdrop import vocabulary
 from heatdrop.cli import console
+from heatdrop.cli.options import Json, bounds
 from heatdrop.model.certificate import Certificate
 from heatdrop.quiet import native_output_hidden
 from heatdrop.vocabulary import ExplanationSettings, LabelRule
@@ -17,15 +17,24 @@ from heatdrop.vocabulary import ExplanationSettings, LabelRule
 def certify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle that gets the certificate.")],
     data: Annotated[
-        Path, typer.Argument(metavar="DATA_DIR", help="A folder of images for each class, not trained on.")
+        Path,
+        typer.Argument(
+            metavar="DATA_DIR", help="A folder with a folder of images for each class, none of them trained on."
+        ),
     ],
     images: Annotated[int, typer.Option(min=20, help="How many images are used.")] = 100,
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="Noisy copies an image is averaged over.")] = 20,
-    labels: Annotated[LabelRule, typer.Option(help="kermany: PNEUMONIA is split by file name.")] = "folder",
-    keep_source: Annotated[Path | None, typer.Option(help="Also write it on the card of this source folder.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    samples: Annotated[
+        int, typer.Option(**bounds(vocabulary.Samples, min=1), help="How many noisy copies of an image are averaged.")
+    ] = 20,
+    labels: Annotated[LabelRule, typer.Option(help="kermany: split PNEUMONIA by file name.")] = "folder",
+    keep_source: Annotated[
+        Path | None, typer.Option(help="Also write it into the model card of this source folder.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Measure whether a model's maps can be trusted, and write the answer into its bundle. Exit code 1: they cannot.
+    """Measure whether a model's maps can be trusted, and write the result into its bundle.
+
+    Ends with exit code 1 if they cannot.
 
     Example: heatdrop bundle certify bundles/skin held-out/ --images 200
     """
@@ -52,15 +61,15 @@ def certify(
     if keep_source:
         keep_certificate(certificate, keep_source)
     if as_json:
-        sys.stdout.write(certificate.model_dump_json() + "\n")
+        console.print_json(certificate)
     else:
         show(certificate)
     raise typer.Exit(int(not certificate.passed))
 
 
 def show(certificate: Certificate) -> None:
-    """A row for each check, then the alarms."""
-    table = Table("check", "", "finding", box=None, pad_edge=False, header_style="bold")
+    """Print a row for each check, then the alarms."""
+    table = console.table("check", "", "finding")
     for check in certificate.checks:
         table.add_row(check.name, "[green]passed[/]" if check.passed else "[red]failed[/]", check.statement)
     console.answers.print(table)

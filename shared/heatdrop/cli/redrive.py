@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 def redrive_images(
     images: Annotated[
-        list[str] | None, typer.Argument(metavar="[IMAGE_ID]...", help="FAILED images; all of them by default.")
+        list[str] | None, typer.Argument(metavar="[IMAGE_ID]...", help="Ids of FAILED images; all of them by default.")
     ] = None,
     stack: Stack = None,
     local: Local = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be brought back.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be processed again.")] = False,
     out: Folder = Path("out"),
     as_json: Json = False,
 ) -> None:
-    """Bring FAILED images and what could not be settled back into the pipeline, once the cause is mended.
+    """Process FAILED images again once the cause is fixed, and the failures that could not be recorded.
 
     Example: heatdrop redrive --stack heatdrop --dry-run
     """
@@ -33,12 +33,14 @@ def redrive_images(
     from botocore.exceptions import BotoCoreError, ClientError
 
     from heatdrop.aws.image_table import ImageTable
+    from heatdrop.aws.item_table import ItemTable
     from heatdrop.aws.queues import DeadLetters, DropQueue
+    from heatdrop.aws.table_schema import Layout
     from heatdrop.errors import CloudUnreachable
     from heatdrop.pipeline.redrive import failed_images, redrive
 
     try:
-        records = ImageTable(outputs["ImagesTable"])
+        records = ImageTable(ItemTable(outputs["ImagesTable"], Layout(int(outputs["Shards"]))))
         dead_letters = DeadLetters(outputs["JobEventsDeadLetters"], outputs["JobEventsQueue"])
         failed = list(failed_images(records, images or []))
         if dry_run:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from heatdrop.cli import bundles, console
+from heatdrop.cli import bundles, console, extras
 from heatdrop.cli.options import BundleFolder, Json, with_settings
 from heatdrop.errors import InvalidRequest
 from heatdrop.explaining.output_folder import OutputFolder
@@ -20,34 +20,35 @@ from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings
 @with_settings
 def serve(
     settings: ExplanationSettings,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes any that is free.")] = 8020,
-    view_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the viewer; 0: any.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0: any that is free.")] = 8020,
+    view_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the viewer; 0: any that is free.")] = 0,
     bundle: BundleFolder = None,
-    out: Annotated[Path, typer.Option(help="Folder for the logs, and for what other commands find it by.")] = Path(
-        "out"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the logs, and for the file by which other commands find the cloud.")
+    ] = Path("out"),
     as_json: Json = False,
 ) -> None:
-    """Keep the cloud up on this machine, for the AWS CLI, curl and the other commands, until Ctrl-C.
+    """Run the cloud on this machine until Ctrl-C, for the AWS CLI, curl and the other commands.
 
     Example: heatdrop serve --port 8020 --dicom
     """
-    # Whoever tells it to stop means what Ctrl-C does.
+    # SIGTERM ends it in the same orderly way as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if find_running(out):
         raise InvalidRequest(f"a cloud of {out} is running already; stop it, or choose another --out")
-    ready, folder = bundles.chosen(bundle), OutputFolder(out)
-    # moto takes seconds to import: what is wrong with a command is said before.
-    from heatdrop.local.serve import serving
-    from heatdrop.loopback import listening, reserved
+    extras.require("local", "tensorflow", "view")
+    ready, folder = bundles.open_or_build(bundle), OutputFolder(out)
+    # Imported late: moto takes seconds, and a mistake in the command should be told at once.
+    from heatdrop.local.serve import cloud_with_api
+    from heatdrop.loopback import open_port, served
     from heatdrop.viewer.server import Viewer
 
-    with reserved(view_port, "--view-port") as place:
+    with open_port(view_port, "--view-port") as listener:
         console.messages.print("Deploying the template on this machine ...")
         token = secrets.token_urlsafe()
         with (
-            serving(ready, settings, folder.root, port) as (cloud, running),
-            listening(Viewer(running.outputs["ApiUrl"], token=token), place) as viewer,
+            cloud_with_api(ready, settings, folder.root, port) as (cloud, running),
+            served(Viewer(running.outputs["ApiUrl"], token=token), listener) as viewer,
         ):
             link = f"{viewer}/?token={token}"
             if as_json:
@@ -60,7 +61,7 @@ def serve(
 
 
 def show_addresses(running: RunningCloud, out: Path, viewer: str) -> None:
-    """Where everything is, and lines that can be pasted into another terminal."""
+    """Print where everything is, and commands that can be pasted into another terminal."""
     bucket, api = running.outputs["InputBucket"], running.outputs["ApiUrl"]
     exported = " ".join(f"{name}={shlex.quote(value)}" for name, value in running.environment.items())
     local = "--local" if out == Path("out") else f"--local --out {shlex.quote(str(out))}"

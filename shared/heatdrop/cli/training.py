@@ -1,11 +1,10 @@
-"""What a person sees of a training: progress, a line for each epoch, and the measured figures at the end."""
+"""What ``heatdrop train`` prints: progress, a line for each epoch, and the measured figures at the end."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from rich.table import Table
 
 from heatdrop.cli import console
 from heatdrop.errors import InvalidRequest
@@ -60,8 +59,8 @@ def train_with_progress(
 
 
 def show_metrics(measured: dict[str, Metrics]) -> None:
-    """A table of the figures with their 95 % intervals."""
-    table = Table("", *measured, box=None, pad_edge=False, header_style="bold")
+    """Print the figures with their 95 % intervals."""
+    table = console.table("", *measured)
     for name in ("accuracy", "auc", "binary_accuracy", "sensitivity", "specificity"):
         cells = [_cell(metrics, name) for metrics in measured.values()]
         if any(cells):
@@ -85,7 +84,7 @@ def _recipe(choices: dict[str, Any], epochs: int, image_size: int, small_first: 
         return draft.model_copy(
             update={
                 "weights": weights,
-                # ImageNet's features were learnt on inputs that are not standardised.
+                # ImageNet's weights were trained on images that were not standardised.
                 "standardise": weights is None,
                 "stages": plan_stages(epochs, image_size, small_first, transfer=weights is not None),
             }

@@ -1,7 +1,8 @@
-"""Dollars for a thousand images: what each service is asked for one image, times what it takes for that."""
+"""Dollars for a thousand images: the requests that one image makes to each service, times their prices."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,7 +14,7 @@ from heatdrop.vocabulary import HeatmapFiles
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds an image takes at each step. ``origin`` says where the figures come from."""
+    """Seconds that an image takes at each step; ``origin`` says where the figures come from."""
 
     infer: float
     """Fetch, decode and predict, in the inference function."""
@@ -24,23 +25,27 @@ class Timings:
 
 @dataclass(frozen=True)
 class Setup:
-    """The parameters of the deployed template that costs depend on, by their defaults."""
+    """The parameters that costs depend on, with the template's defaults."""
 
     lambda_gb: float = 2.0
     images_per_job: int = 50
     top: int = 3
     job_start: float = 30.0
-    """Seconds of compute that a job takes before its first image: container start and model."""
+    """Seconds until a job begins its first image: starting the container and loading the model."""
     spot_discount: float = 0.0
     stored_mb: float = 1.0
     """The picture, heatmaps and raw maps of an image, together."""
+    keep_results_days: float = 365.0
+    classes: int = 3
+    """That the model knows: a record holds the score of each."""
+    shards: int = 8
 
 
 def measured_timings(records: Iterable[Mapping[str, Any]], origin: str) -> Timings:
     """The median times of the explained images in a ``results.jsonl``.
 
     Raises:
-        InvalidRequest: it holds none.
+        InvalidRequest: it contains no explained image.
     """
     timed = [record["timings_ms"] for record in records if record["state"] == "EXPLAINED"]
     if not timed:
@@ -52,8 +57,13 @@ def measured_timings(records: Iterable[Mapping[str, Any]], origin: str) -> Timin
     return Timings(seconds("fetch", "decode", "predict"), seconds("explain", "render", "store"), origin)
 
 
+def class_count(records: Iterable[Mapping[str, Any]]) -> int:
+    """How many classes the images of a ``results.jsonl`` have scores of; those of another model count as well."""
+    return max((len(record.get("predictions", ())) for record in records), default=0) or Setup.classes
+
+
 def stored_mb(records: Iterable[Mapping[str, Any]], folder: Path) -> float:
-    """The median size of an image's artefacts, in MB, of those that lie in ``folder``."""
+    """The median size in MB of an explained image's artefacts, which lie below ``folder``."""
     sizes = [
         sum((folder / path).stat().st_size for path in _artefacts(record))
         for record in records
@@ -69,14 +79,26 @@ def _artefacts(record: Mapping[str, Any]) -> Iterator[str]:
         yield from HeatmapFiles.model_validate(heatmap).paths
 
 
-WRITE_UNITS = 26
-"""Of one image: 8 for its record, which is above 1 KB once it is explained, 8 for the index of open images and 10 for
-the three that lists are read from. A write that moves an entry to another partition or place counts twice. A test
-counts them."""
+def write_units(classes: int, top: int) -> int:
+    """Write units that DynamoDB bills for one image: one for each KB, begun or whole, of each write. A test counts.
+
+    A record holds the score of every class, and each of the five writes from CLASSIFIED on is billed for all of it. The
+    index of open images takes 8 units and the three that lists are read from 10: they hold no scores of other classes,
+    but a write that moves an entry to another partition or place counts twice.
+    """
+    classified = _RECORD_BYTES + _CLASS_BYTES * classes
+    explained = classified + _PICTURE_BYTES + _HEATMAP_BYTES * top
+    return 1 + 3 * ceil(classified / 1024) + 2 * ceil(explained / 1024) + OPEN_INDEX_UNITS + _LIST_INDEX_UNITS
+
+
+_RECORD_BYTES, _CLASS_BYTES, _PICTURE_BYTES, _HEATMAP_BYTES = 740, 36, 140, 260
+"""Sizes of the parts of an item, with keys and labels of usual length."""
+
+OPEN_INDEX_UNITS, _LIST_INDEX_UNITS = 8, 10
 
 
 def calls_per_image(setup: Setup) -> dict[str, float]:
-    """What one image asks of each service, from the drop to the last notification; a test counts it."""
+    """Requests of one image to each service, from the drop to the last notification. A test counts them."""
     return {
         # The drop itself, its picture, three artefacts a class, and its share of the manifest.
         "PutObject": 2 + 3 * setup.top + 1 / setup.images_per_job,
@@ -91,17 +113,37 @@ def calls_per_image(setup: Setup) -> dict[str, float]:
 
 
 def per_thousand(timings: Timings, setup: Setup, compute: str) -> dict[str, float]:
-    """Dollars a thousand images, by service; storage is for one month."""
+    """Dollars a thousand images, by service; storage is for as long as their results are kept."""
     batch, calls = setup.images_per_job, calls_per_image(setup)
     explain = timings.explain + setup.job_start / batch
+    kept_months = setup.keep_results_days / _DAYS_A_MONTH
+    units = write_units(setup.classes, setup.top)
     image = {
         "Lambda": timings.infer * setup.lambda_gb * prices.LAMBDA_GB_SECOND + prices.LAMBDA_REQUEST / batch,
         f"Batch ({compute})": explain * prices.compute_hour(compute) / 3600 * (1 - setup.spot_discount),
         "S3 requests": calls["PutObject"] * prices.S3_PUT + calls["GetObject"] * prices.S3_GET,
-        "S3 storage, a month": setup.stored_mb / 1000 * prices.S3_GB_MONTH,
-        "DynamoDB": WRITE_UNITS * prices.DYNAMODB_WRITE_UNIT + calls["GetItem"] * prices.DYNAMODB_READ_UNIT,
+        f"S3 storage, {setup.keep_results_days:.0f} days": setup.stored_mb / 1000 * prices.S3_GB_MONTH * kept_months,
+        "DynamoDB": units * prices.DYNAMODB_WRITE_UNIT + calls["GetItem"] * prices.DYNAMODB_READ_UNIT,
         # Sent by S3, received and deleted by Lambda in tens.
         "SQS": (1 + 2 / 10) * prices.SQS_REQUEST,
         "SNS": calls["Publish"] * prices.SNS_PUBLISH,
     }
     return {service: 1000 * dollars for service, dollars in image.items()}
+
+
+def idle_month() -> float:
+    """Dollars a month without a single image: Lambda polls each queue all the time."""
+    polls = _QUEUES * POLLERS * _DAYS_A_MONTH * 24 * 3600 / _POLL_SECONDS
+    return polls * prices.SQS_REQUEST
+
+
+_DAYS_A_MONTH = 365 / 12
+
+POLLERS = 5
+"""Lambda starts with so many pollers for each queue, which share its messages and invoke the function side by side."""
+
+_QUEUES = 3
+"""Drops, dead letters and job events."""
+
+_POLL_SECONDS = 20.0
+"""How long a poll of an empty queue waits."""

@@ -1,5 +1,6 @@
-"""The flow as a picture: how full each limit is, from a thousand to a hundred million images a day."""
+"""Draws how full each limit is, from a thousand to a hundred million images a day."""
 
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 from heatdrop.cost.costs import Setup, Timings
 from heatdrop.cost.flow import DAY, Capacity, load, simulate
 
-_STYLES = {"Lambda concurrency": "-", "SubmitJob": "--", "SQS in flight": ":", "heatmap jobs": "-."}
+_STYLES = ("-", "--", ":", "-.")
 _BURST = 100_000
 
 
@@ -18,7 +19,7 @@ def plot_flow(timings: Timings, setup: Setup, limits: Capacity, path: Path) -> N
     full, burst = figure.subplots(1, 2)
     volumes = np.logspace(3, 8, 101)
     loads = [load(volume / DAY, timings, setup, limits) for volume in volumes]
-    for name, style in _STYLES.items():
+    for name, style in zip(loads[0], cycle(_STYLES), strict=False):
         full.loglog(volumes, [100 * each[name] for each in loads], style, label=name)
     full.axhline(100, color="black", linewidth=0.8)
     full.annotate("full", (1.2e3, 130), fontsize=9)

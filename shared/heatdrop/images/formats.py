@@ -26,15 +26,19 @@ class Header:
     bits: int = 8
     """Bits per sample."""
     orientation: int = 1
-    orientation_at: int | None = None
-    """Where in the file a TIFF holds its orientation (the decoder would apply that one itself)."""
     grey: bool = False
     """Grey, perhaps with transparency, although the decoder may hand out colour."""
-    white_is_zero: bool = False
-    transparent: bool = True
-    """A fourth channel, where there is one, is an opacity that still has to be applied."""
+    coding: str = ""
+    """The name of a way of coding JPEGs that is not read; empty for the others."""
+    clear_grey: int | None = None
+    """The one value of a grey PNG, in its own bits, that is transparent."""
+    page_at: int = 0
+    """Where the directory of the TIFF page that is meant begins."""
     damage: str = ""
     """What is missing from the file, as a sentence; empty when it is all there."""
+    unended_at: int | None = None
+    """Where the data of a JPEG end that has all its scans and no end marker. ``damage`` then still has to be judged
+    by what they hold."""
 
 
 def cut_short(format_: str) -> str:

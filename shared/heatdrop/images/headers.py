@@ -10,18 +10,19 @@ import zlib
 from collections.abc import Callable
 
 from heatdrop.errors import DamagedImage, UnsupportedImage
-from heatdrop.images import tiff
+from heatdrop.images import bmp, tiff
 from heatdrop.images.formats import Format, Header, cut_short
 
-_JPEG_MARKER = re.compile(rb"\xff+([\xc0-\xcf\xd9-\xfe])")
+_JPEG_MARKER = re.compile(rb"\xff+([\xc0-\xcf\xd8-\xfe])")
 """A marker that begins a segment or ends entropy-coded data: not a stuffed zero, a restart or a fill byte."""
 _JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """The SOF markers, JPEG-LS (found inside DICOM) among them."""
-_JPEG_EOI, _JPEG_SOS, _JPEG_APP1 = 0xD9, 0xDA, 0xE1
+_JPEG_CODINGS = {0xF7: "JPEG-LS", **dict.fromkeys((0xC3, 0xCB), "lossless")}
+_JPEG_CODINGS |= dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical")
+"""SOF markers of what is not read -> how it is coded (ITU T.81, table B.1)."""
+_JPEG_SOI, _JPEG_EOI, _JPEG_SOS, _JPEG_APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 _JPEG_MOST_SCANS = 32
 """Encoders write about 10. A file of a few megabytes can hold thousands, each as slow as a whole picture."""
-
-_BMP_RAW, _BMP_RLE = {0, 3, 6}, {1, 2}
 
 
 def read_header(data: bytes, format_: Format) -> Header:
@@ -40,28 +41,65 @@ def read_header(data: bytes, format_: Format) -> Header:
 
 def _read_jpeg(data: bytes) -> Header:
     size: tuple[int, int] | None = None
-    bits, orientation, scans, at = 8, 1, 0, 2
+    bits, coding, orientation, scans, at = 8, "", 1, 0, 2
+    drawn = _DrawnBits()
     damage = "The JPEG ends before its last scan line: the upload was probably cut short; upload it again."
+    end = len(data)
     while marker := _JPEG_MARKER.search(data, at):
         code, at = marker[1][0], marker.end()
         if code == _JPEG_EOI:
             damage = "" if scans else "The JPEG holds no picture data; export it again."
             break
-        (length,) = struct.unpack_from(">H", data, at)
+        length = int.from_bytes(data[at : at + 2], "big")
+        if code == _JPEG_SOI or length < 2 or at + length > len(data):
+            # Another picture, or nothing that is a segment: this one ends here without an end marker.
+            end = marker.start()
+            break
         if code in _JPEG_FRAMES and size is None:
             bits, height, width = struct.unpack_from(">BHH", data, at + 2)
             size = (width, height)
-        elif code == _JPEG_APP1 and data.startswith(b"Exif\0\0", at + 2):
+            coding = _JPEG_CODINGS.get(code, "")
+            drawn.expect(data[at : at + length])
+        elif code == _JPEG_APP1 and data.startswith(b"Exif\0\0", at + 2) and orientation == 1:
             orientation = tiff.exif_orientation(data[at + 8 : at + length])
         elif code == _JPEG_SOS:
             scans += 1
             if scans > _JPEG_MOST_SCANS:
                 message = f"The JPEG draws itself in more than {_JPEG_MOST_SCANS} scans; save it as an ordinary JPEG."
                 raise UnsupportedImage(message)
+            drawn.note(data[at : at + length])
         at += length
     if size is None:
         raise DamagedImage(cut_short("JPEG"))
-    return Header(*size, bits=bits, orientation=orientation, damage=damage)
+    unended_at = end if damage and drawn.complete else None
+    return Header(*size, bits, orientation, coding=coding, damage=damage, unended_at=unended_at)
+
+
+class _DrawnBits:
+    """Which bits of which coefficients the scans of a JPEG draw (ITU T.81, B.2.3 and G.1): are there scans missing?"""
+
+    def __init__(self) -> None:
+        # Component -> for each of the 64 coefficients the lowest bit that was drawn.
+        self._lowest: dict[int, list[int]] = {}
+
+    def expect(self, frame: bytes) -> None:
+        """Take the components of a frame header, which begins with its length."""
+        self._lowest = {component: [16] * 64 for component in frame[8::3]}
+
+    def note(self, scan: bytes) -> None:
+        """Take what a scan header, which begins with its length, says that the scan draws."""
+        count = scan[2] if len(scan) > 2 else 0
+        if len(scan) < 6 + 2 * count:
+            return
+        first, last, bits = scan[3 + 2 * count : 6 + 2 * count]
+        for component in scan[3 : 3 + 2 * count : 2]:
+            lowest = self._lowest.get(component, [])
+            lowest[first : last + 1] = [bits & 15] * len(lowest[first : last + 1])
+
+    @property
+    def complete(self) -> bool:
+        """Whether every bit of every coefficient is drawn by some scan."""
+        return bool(self._lowest) and not any(map(any, self._lowest.values()))
 
 
 def _read_png(data: bytes) -> Header:
@@ -69,6 +107,7 @@ def _read_png(data: bytes) -> Header:
     if data[12:16] != b"IHDR":
         raise DamagedImage("The PNG does not begin with its header; export it again.")
     orientation, damage, at = 1, cut_short("PNG"), 8
+    clear_grey: int | None = None
     view = memoryview(data)
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -79,6 +118,9 @@ def _read_png(data: bytes) -> Header:
             raise UnsupportedImage("The PNG is an animation; upload a single still image.")
         if kind == b"eXIf":
             orientation = tiff.exif_orientation(data[at + 8 : end - 4])
+        if kind == b"tRNS" and colour == 0 and length >= 2:
+            # Only the bits that a sample has count.
+            clear_grey = struct.unpack_from(">H", data, at + 8)[0] & (2**bits - 1)
         critical = kind[:1].isupper()
         if critical and zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             damage = "The PNG was changed on its way (a checksum is wrong); upload it again."
@@ -87,23 +129,8 @@ def _read_png(data: bytes) -> Header:
             damage = ""
             break
         at = end
-    return Header(width, height, bits=bits, orientation=orientation, grey=colour in (0, 4), damage=damage)
-
-
-def _read_bmp(data: bytes) -> Header:
-    start, header_size = struct.unpack_from("<II", data, 10)
-    if header_size < 40:
-        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
-        compression, size = 0, 0
-    else:
-        width, height, _, bits, compression, size = struct.unpack_from("<iiHHII", data, 18)
-    # A negative height means that the rows are stored from the top.
-    height = abs(height)
-    if compression in _BMP_RAW:
-        size = (width * bits + 31) // 32 * 4 * height
-    elif compression not in _BMP_RLE:
-        raise UnsupportedImage("The BMP wraps another format; upload that picture itself.")
-    return Header(width, height, damage=cut_short("BMP") if start + size > len(data) else "")
+    grey = colour in (0, 4)
+    return Header(width, height, bits, orientation, grey=grey, clear_grey=clear_grey, damage=damage)
 
 
 def _read_webp(data: bytes) -> Header:
@@ -129,7 +156,7 @@ def _read_webp(data: bytes) -> Header:
             (packed,) = struct.unpack_from("<I", data, body + 1)
             size = size or ((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1)
         elif kind == b"EXIF":
-            orientation = tiff.exif_orientation(data[body : body + length].removeprefix(b"Exif\0\0"))
+            orientation = tiff.exif_orientation(data[body : body + length])
         at = body + length + length % 2
     if size is None:
         raise DamagedImage(cut_short("WebP"))
@@ -141,7 +168,7 @@ def _read_webp(data: bytes) -> Header:
 _READERS: dict[str, Callable[[bytes], Header]] = {
     "JPEG": _read_jpeg,
     "PNG": _read_png,
-    "BMP": _read_bmp,
+    "BMP": bmp.read_bmp,
     "TIFF": tiff.read_tiff,
     "WebP": _read_webp,
 }

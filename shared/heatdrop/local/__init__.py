@@ -1,1 +1,1 @@
-"""The cloud on one machine: deploys template.yaml into moto and moves its events."""
+"""The whole cloud on one machine: template.yaml deployed into moto, with functions and jobs as local processes."""

@@ -4,13 +4,15 @@ Command, environment, timeout and retry rules are those of the deployed job defi
 """
 
 import fnmatch
+import itertools
 import json
 import logging
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,23 +25,39 @@ logger = logging.getLogger(__name__)
 STATUS_REASON = "Essential container in task exited"
 
 
-class BatchRunner(threading.Thread):
-    """Runs jobs in the order of their submission, and emits the state changes that Batch would."""
+@dataclass(order=True)
+class _Waiting:
+    """A job and its turn, or the sign to stop."""
 
-    def __init__(self, job_code: Mapping[str, Path], environment: Mapping[str, str], log: Path) -> None:
+    turn: tuple[int, int]
+    job: Job | None = field(compare=False)
+
+
+class BatchRunner(threading.Thread):
+    """Runs jobs by the priority of their queue, then in the order of their submission.
+
+    It sends the state-change events that Batch would send.
+
+    ``environment_of`` gives the environment in which a process works under a role, by the role's ARN.
+    """
+
+    def __init__(
+        self, job_code: Mapping[str, Path], environment_of: Callable[[str], Mapping[str, str]], log: Path
+    ) -> None:
         super().__init__(name="batch-runner", daemon=True)
-        self._job_code, self._environment, self._log = job_code, environment, log
-        self._jobs: queue.Queue[Job | None] = queue.Queue()
+        self._job_code, self._environment_of, self._log = job_code, environment_of, log
+        self._jobs: queue.PriorityQueue[_Waiting] = queue.PriorityQueue()
+        self._numbers = itertools.count()
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
 
     def submit(self, job: Job) -> None:
-        """Take a job that was just submitted."""
-        self._jobs.put(job)
+        """Queue a job."""
+        self._jobs.put(_Waiting((-int(job.job_queue.priority), next(self._numbers)), job))
 
     def run(self) -> None:
-        """Work until stopped."""
-        while (job := self._jobs.get()) is not None:
+        """Run jobs until stopped."""
+        while (job := self._jobs.get().job) is not None:
             try:
                 self._run_job(job)
             except Exception:
@@ -48,20 +66,20 @@ class BatchRunner(threading.Thread):
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait for their turn."""
+        """How many jobs are queued."""
         return self._jobs.qsize()
 
     @property
     def pid(self) -> int | None:
-        """The process of the job that runs."""
+        """Process id of the running job, if one runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def stop(self) -> None:
-        """Drop the waiting jobs and end the running one (SIGTERM, as Batch does)."""
+        """Discard the queued jobs and end the running one with SIGTERM, as Batch does."""
         self._stopping = True
         while not self._jobs.empty():
             self._jobs.get_nowait()
-        self._jobs.put(None)
+        self._jobs.put(_Waiting((0, 0), None))
         if self._process and self._process.poll() is None:
             self._process.terminate()
         self.join(timeout=20)
@@ -86,12 +104,13 @@ class BatchRunner(threading.Thread):
     def _run_attempt(self, job: Job, definition: dict[str, Any], attempt: int) -> int:
         container = job.describe()["container"]
         variables = {variable["name"]: variable["value"] for variable in container["environment"]}
+        environment = self._environment_of(definition["containerProperties"]["jobRoleArn"])
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 _command(container["command"], job.parameters),
                 cwd=self._job_code[job.job_definition.arn],
-                env={**self._environment, **variables, "AWS_BATCH_JOB_ATTEMPT": str(attempt)},
+                env={**environment, **variables, "AWS_BATCH_JOB_ATTEMPT": str(attempt)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -108,12 +127,12 @@ class BatchRunner(threading.Thread):
         self._announce(job)
 
     def _announce(self, job: Job) -> None:
-        """Put the event on the bus; the deployed rule decides whether anyone hears it."""
+        """Put a state-change event on the bus; the deployed rule decides who receives it."""
         boto3.client("events").put_events(Entries=[state_change(job)])  # type: ignore[list-item]
 
 
 def state_change(job: Job) -> dict[str, Any]:
-    """The event that tells of a job's status, as it is put on the bus."""
+    """The entry for PutEvents that describes a job's status."""
     detail = job.describe()
     if job.job_stopped and job.exit_code is not None:
         detail["container"]["exitCode"] = job.exit_code
@@ -126,7 +145,7 @@ def state_change(job: Job) -> dict[str, Any]:
 
 
 def _command(command: Sequence[str], parameters: Mapping[str, str]) -> list[str]:
-    """Put the job's parameters in place, and this interpreter in that of the container's."""
+    """Fill in the job's parameters (``Ref::name``), and replace the container's ``python`` by this interpreter."""
     filled = [
         parameters.get(word.removeprefix("Ref::"), word) if word.startswith("Ref::") else word for word in command
     ]
@@ -134,9 +153,9 @@ def _command(command: Sequence[str], parameters: Mapping[str, str]) -> list[str]
 
 
 def retried(rules: Sequence[Mapping[str, str]], exit_code: int | None, status_reason: str = STATUS_REASON) -> bool:
-    """What Batch makes of an attempt that failed: the first rule that matches decides, and without any it retries.
+    """Whether Batch tries again after a failed attempt: the first matching rule decides; if none matches, it does.
 
-    ``exit_code`` is None where the job's host is gone.
+    ``exit_code`` is None when the attempt ended because its host was lost.
     """
     facts = {
         "onExitCode": "" if exit_code is None else str(exit_code),

@@ -1,6 +1,6 @@
-"""The real template, deployed into the local cloud, and what came of it.
+"""Deploys the real template into the local cloud, and describes the deployed stack.
 
-Everything here is read back from the deployed stack; the template itself is asked only where the code lies.
+The description is read back from the services; only the folders of the code are taken from the template itself.
 """
 
 import json
@@ -17,14 +17,18 @@ from heatdrop.errors import DeploymentFailed
 from heatdrop.local import verification
 from heatdrop.local.transform import read_template, to_cloudformation
 
+STACK = "heatdrop"
+"""What the stack of a local cloud is called, unless a test calls it otherwise."""
+
 
 @dataclass(frozen=True)
 class DeployedFunction:
-    """A Lambda function as it was deployed; ``code`` is the folder that holds its handler."""
+    """A Lambda function as it was deployed; ``code`` is the folder that holds its handler, ``role`` its role's ARN."""
 
     name: str
     handler: str
     code: Path
+    role: str
     environment: dict[str, str]
     memory_mb: int
     timeout_s: int
@@ -53,14 +57,14 @@ class Deployment:
     """Batch job definition ARN to the folder that its command runs in."""
 
 
-def deploy(template: Path, parameters: Mapping[str, str], stack_name: str = "heatdrop") -> Deployment:
+def deploy(template: Path, parameters: Mapping[str, str], stack_name: str = STACK) -> Deployment:
     """Deploy ``template`` and verify that every resource exists.
 
     Raises:
         DeploymentFailed: naming each that does not.
     """
     source = read_template(template)
-    # Defaults are passed like the rest: moto converts lists and numbers only of what it is given.
+    # Defaults are passed explicitly, since moto converts lists and numbers only in parameters that it is given.
     values = {name: str(parameter["Default"]) for name, parameter in source["Parameters"].items()} | dict(parameters)
     transformed = to_cloudformation(template, values)
     cloudformation = boto3.client("cloudformation")
@@ -116,6 +120,7 @@ def _functions(source: Mapping[str, Any], physical_ids: Mapping[str, str], root:
                 name=deployed["FunctionName"],
                 handler=handler,
                 code=code,
+                role=deployed["Role"],
                 environment=deployed["Environment"]["Variables"],
                 memory_mb=deployed["MemorySize"],
                 timeout_s=int(deployed["Timeout"]),

@@ -1,4 +1,4 @@
-"""What the local S3 stores, on disk: thousands of images do not fill the memory."""
+"""Objects of the local S3 on disk, so that thousands of images do not fill the memory."""
 
 import os
 import tempfile
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 class DiskBuffer:
-    """Stands for the ``SpooledTemporaryFile`` in which moto keeps an object.
+    """Replaces the ``SpooledTemporaryFile`` in which moto keeps an object.
 
-    No file stays open between two calls, since there may be more objects than a process may have files open.
+    The file is opened anew for each call, since a process may not keep as many files open as there are objects.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""API Gateway on one machine: a WSGI application whose requests become events of the deployed function.
+"""API Gateway on one machine: a WSGI application that passes each request to the deployed function as an event.
 
-Routes are those of the deployed API. Two things differ from AWS: nobody has to sign, and nothing is throttled; both
-can be had by this machine's own user alone. What a page of another origin asks is refused, as without CORS.
+Routes are those of the deployed API. Two things differ from AWS: requests need no signature, and none are throttled.
+Only programs on this machine can reach it, and without CORS headers browsers keep its answers from other sites.
 """
 
 import base64
@@ -21,8 +21,8 @@ from werkzeug.exceptions import SecurityError
 
 from heatdrop.errors import FunctionFailed
 from heatdrop.local.deployment import Deployment
-from heatdrop.local.lambda_runtime import LambdaWorker
-from heatdrop.loopback import NAMES
+from heatdrop.local.lambda_runtime import FunctionProcess
+from heatdrop.loopback import ACCEPTED_HOSTS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -30,40 +30,40 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LARGEST_BODY = 10_000_000
-"""Bytes that API Gateway takes."""
+"""Bytes of a request body that API Gateway accepts at most."""
 
 
 class HttpApi:
     """Answers the requests to the API of a deployment."""
 
-    def __init__(self, deployment: Deployment, workers: Mapping[str, LambdaWorker]) -> None:
+    def __init__(self, deployment: Deployment, functions: Mapping[str, FunctionProcess]) -> None:
         self._api_id = deployment.physical_ids["Api"]
         gateway = boto3.client("apigatewayv2")
         self._methods = {route["RouteKey"].split()[0] for route in gateway.get_routes(ApiId=self._api_id)["Items"]}
-        self._worker = workers[deployment.physical_ids["ApiFunction"]]
+        self._function = functions[deployment.physical_ids["ApiFunction"]]
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one request."""
         request = Request(environ)
-        request.trusted_hosts = list(NAMES)
+        request.trusted_hosts = list(ACCEPTED_HOSTS)
         try:
-            _ = request.host  # looked at, its name is checked
+            _ = request.host  # reading it checks it against trusted_hosts
             response = self._answer(request)
         except SecurityError:
-            response = _said(HTTPStatus.FORBIDDEN, "Forbidden")
+            response = _gateway_answer(HTTPStatus.FORBIDDEN, "Forbidden")
         return response(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
         if request.method not in self._methods:
-            return _said(HTTPStatus.NOT_FOUND, "Not Found")
+            return _gateway_answer(HTTPStatus.NOT_FOUND, "Not Found")
         if (request.content_length or 0) > LARGEST_BODY:
-            return _said(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Request Too Long")
+            return _gateway_answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Request Too Long")
         target, headers = request.environ["RAW_URI"], dict(request.headers.items())
         try:
-            answer = self._worker.invoke(event_of(request.method, target, headers, request.get_data(), self._api_id))
+            answer = self._function.invoke(event_of(request.method, target, headers, request.get_data(), self._api_id))
         except FunctionFailed as error:
             logger.warning("%s", error)
-            return _said(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error")
+            return _gateway_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error")
         content = answer.get("body") or ""
         data = base64.b64decode(content) if answer.get("isBase64Encoded") else content.encode()
         return Response(data, int(answer["statusCode"]), answer.get("headers"))
@@ -72,7 +72,7 @@ class HttpApi:
 def event_of(
     method: str, target: str, headers: Mapping[str, str], body: bytes, api_id: str = "local"
 ) -> dict[str, Any]:
-    """The event (payload format 2.0) that API Gateway makes of a request: the path decoded once, the query not."""
+    """The event (payload format 2.0) that API Gateway makes of a request: it decodes the path, but not the query."""
     split = urlsplit(target)
     path = unquote(split.path)
     query: dict[str, str] = {}
@@ -116,6 +116,6 @@ def event_of(
     return event
 
 
-def _said(status: HTTPStatus, message: str) -> Response:
-    """What API Gateway itself answers."""
+def _gateway_answer(status: HTTPStatus, message: str) -> Response:
+    """An answer of API Gateway itself, without the function."""
     return Response(json.dumps({"message": message}), status, content_type="application/json")

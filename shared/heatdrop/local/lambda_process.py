@@ -1,4 +1,4 @@
-"""A function's process: AWS's own runtime interface client, within the memory of the deployed function.
+"""What runs in a function's process: AWS's runtime interface client, limited to the memory of the deployed function.
 
 Run as ``python -m heatdrop.local.lambda_process app.handler`` in the function's folder.
 """
@@ -12,7 +12,7 @@ from awslambdaric.__main__ import main
 
 
 def limit_memory() -> None:
-    """Refuse to grow beyond the function's memory, as Lambda does."""
+    """Let allocations beyond the function's memory fail, since Lambda would end the process there."""
     limit = int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]) * 1024 * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 

@@ -1,7 +1,7 @@
-"""Lambda on one machine: each deployed function runs in a process of its own and is spoken to over the Runtime API.
+"""Lambda on one machine: each deployed function runs in its own process, connected by the Lambda Runtime API.
 
-The handler is imported by AWS's runtime interface client from the deployed handler string, in the function's folder,
-with the deployed environment, memory and timeout.
+Inside that process AWS's own runtime interface client imports the handler. Handler, environment, memory and timeout
+are those of the deployed function.
 """
 
 import json
@@ -27,10 +27,10 @@ class _Answer:
     failed: bool
 
 
-class LambdaWorker:
-    """One function, one process, one invocation at a time. The process starts with the first invocation.
+class FunctionProcess:
+    """The process of one function. It starts with the first invocation and takes one invocation at a time.
 
-    ``crashes`` counts the invocations in a row that ended with the process.
+    ``crashes`` counts the invocations in a row during which the process died; an answer sets it back to 0.
     """
 
     def __init__(self, function: DeployedFunction, environment: dict[str, str], log: Path) -> None:
@@ -49,7 +49,7 @@ class LambdaWorker:
         """Call the handler with ``event`` and return its answer.
 
         Raises:
-            FunctionFailed: there is none.
+            FunctionFailed: the handler raised, ran out of time, or its process died.
         """
         with self._lock:
             if self._process is None or self._process.poll() is not None:
@@ -62,7 +62,7 @@ class LambdaWorker:
 
     @property
     def pid(self) -> int | None:
-        """The function's process, once it has been invoked."""
+        """Id of the process; None before the first invocation and after a crash."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def stop(self) -> None:
@@ -72,6 +72,7 @@ class LambdaWorker:
         self._kill()
 
     def _start(self) -> None:
+        # What an earlier process left unread must not reach the new one.
         for stale in (self._invocations, self._answers):
             while not stale.empty():
                 stale.get_nowait()
@@ -102,7 +103,7 @@ class LambdaWorker:
             )
 
     def _wait(self) -> _Answer:
-        # Importing is not counted: Lambda gives it a phase of its own.
+        # 30 s more than the timeout, for the imports: Lambda does not count its init phase either.
         deadline = time.monotonic() + self.function.timeout_s + 30
         while time.monotonic() < deadline:
             try:
@@ -122,31 +123,31 @@ class LambdaWorker:
             self._process.wait()
 
     def next_invocation(self) -> tuple[str, bytes]:
-        """Block until there is an invocation for the process (Runtime API: ``invocation/next``)."""
+        """Wait for the next invocation; returns its id and event (Runtime API: ``GET invocation/next``)."""
         return self._invocations.get()
 
     def answer(self, payload: Any, *, failed: bool) -> None:
-        """Take what the process made of the invocation (Runtime API: ``response`` and ``error``)."""
+        """Hand over the handler's answer or error (Runtime API: ``POST response`` and ``POST error``)."""
         self._answers.put(_Answer(payload, failed))
 
     @property
     def deadline_ms(self) -> int:
-        """When an invocation that starts now has to end, in milliseconds since 1970."""
+        """By when an invocation that starts now must end, in milliseconds since 1970."""
         return round((time.time() + self.function.timeout_s) * 1000)
 
 
-def _handler_class(worker: LambdaWorker) -> type[BaseHTTPRequestHandler]:
+def _handler_class(function_process: FunctionProcess) -> type[BaseHTTPRequestHandler]:
     class RuntimeApi(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            request_id, body = worker.next_invocation()
+            request_id, body = function_process.next_invocation()
             self.send_response(200)
             self.send_header("Lambda-Runtime-Aws-Request-Id", request_id)
-            self.send_header("Lambda-Runtime-Deadline-Ms", str(worker.deadline_ms))
+            self.send_header("Lambda-Runtime-Deadline-Ms", str(function_process.deadline_ms))
             self.send_header(
                 "Lambda-Runtime-Invoked-Function-Arn",
-                f"arn:aws:lambda:{os.environ['AWS_DEFAULT_REGION']}:123456789012:function:{worker.function.name}",
+                f"arn:aws:lambda:{os.environ['AWS_DEFAULT_REGION']}:123456789012:function:{function_process.function.name}",
             )
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -159,12 +160,12 @@ def _handler_class(worker: LambdaWorker) -> type[BaseHTTPRequestHandler]:
             failed = self.path.endswith("/error")
             if failed and isinstance(payload, dict):
                 payload = f"{payload.get('errorType', 'Error')}: {payload.get('errorMessage', '')}"
-            worker.answer(payload, failed=failed)
+            function_process.answer(payload, failed=failed)
             self.send_response(202)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: the function has its own log."""
+            """Log no requests: the function writes its own log."""
 
     return RuntimeApi

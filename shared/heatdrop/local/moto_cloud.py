@@ -1,6 +1,6 @@
-"""moto as the cloud: in this process for the deployment, over HTTP for the processes of functions and jobs.
+"""moto as the cloud: within this process for the deployment, over HTTP for the processes of functions and jobs.
 
-moto is patched where it differs from AWS in a way that the pipeline would notice; each patch is as small as it can be.
+moto is patched where it differs from AWS in a way that matters to the pipeline.
 """
 
 import logging
@@ -24,7 +24,7 @@ from moto.events.models import EventPattern
 from moto.server import ThreadedMotoServer
 from moto.sqs.models import Queue
 
-from heatdrop.local import resources
+from heatdrop.local import resources, roles
 from heatdrop.local.disk_buffer import DiskBuffer
 
 REGION = "eu-west-1"
@@ -37,14 +37,14 @@ _CREDENTIALS = {
     "AWS_REGION": REGION,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-# A profile or an endpoint of the person's own must not be mixed in.
+# Unset, so that the user's own AWS configuration is neither used nor reached.
 _FOREIGN = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 
 
 class MotoCloud:
-    """A cloud that lasts as long as the ``with`` block. ``on_job`` is called with every Batch job submitted.
+    """A cloud that exists while its ``with`` block runs; ``on_job`` is called with each submitted Batch job.
 
-    It listens on this machine alone; containers need ``address`` to be that of their bridge.
+    Only this machine can reach it. For containers, ``address`` must be that of their network bridge.
     """
 
     def __init__(self, on_job: Callable[[Job], None], address: str = "127.0.0.1") -> None:
@@ -74,16 +74,21 @@ class MotoCloud:
     ) -> None:
         self._stack.close()
 
-    def child_environment(self) -> dict[str, str]:
-        """The environment of a process that is to work in this cloud, with AWS's own names and nothing personal."""
+    def child_environment(self, role: str) -> dict[str, str]:
+        """The environment for a process that uses this cloud under a role (an ARN).
+
+        As in AWS, the process gets temporary credentials of the role, so each of its calls tells whose it is. Of the
+        user's own variables only a few are passed on.
+        """
         kept = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "SSL_CERT_FILE")
         inherited = {name: os.environ[name] for name in kept if name in os.environ}
-        return inherited | _CREDENTIALS | {"AWS_ENDPOINT_URL": self.endpoint, "PYTHONUNBUFFERED": "1"}
+        here = _CREDENTIALS | {"AWS_ENDPOINT_URL": self.endpoint, "PYTHONUNBUFFERED": "1"}
+        return inherited | here | roles.environment_of(role)
 
 
 def _patches(on_job: Callable[[Job], None], objects: Path) -> list[Any]:
     def keep_submitted(self: Any, include_start_attempt: bool, job: Job) -> None:
-        """moto lets every job succeed at once; here a runner takes it."""
+        """Hand the job to the runner; moto would let it succeed at once."""
         self.backend._jobs[job.job_id] = job
         job.status = "SUBMITTED"
         on_job(job)
@@ -91,13 +96,13 @@ def _patches(on_job: Callable[[Job], None], objects: Path) -> list[Any]:
     matches = EventPattern.matches_event
 
     def only_with_pattern(self: EventPattern, event: Any) -> bool:
-        """moto lets a rule without a pattern, a schedule, match every event."""
+        """Match no event to a rule without a pattern (a schedule); moto would match all."""
         return bool(self.get_pattern()) and matches(self, event)
 
     describe_s3_event = moto.s3.notifications._get_s3_event
 
     def with_version(event_name: str, bucket: Any, key: Any, notification_id: str) -> dict[str, Any]:
-        """moto leaves out what makes two versions of an object two drops."""
+        """Add the version and the sequencer of the object, which moto leaves out."""
         event: dict[str, Any] = describe_s3_event(event_name, bucket, key, notification_id)
         described = event["Records"][0]["s3"]["object"]
         described["sequencer"] = f"{time.time_ns():016X}"
@@ -108,12 +113,12 @@ def _patches(on_job: Callable[[Job], None], objects: Path) -> list[Any]:
     resolve = parsing.clean_json
 
     def without_no_value(value: Any, resources_map: Any) -> Any:
-        """moto leaves a hole in a list where an ``!If`` gives ``AWS::NoValue``."""
+        """Leave ``AWS::NoValue`` out of lists, where moto puts None."""
         resolved = resolve(value, resources_map)
         return [item for item in resolved if item is not None] if isinstance(resolved, list) else resolved
 
     def on_disk(max_size: int) -> DiskBuffer:
-        """moto holds an object of less than 5 MB in memory, and a file open for every other."""
+        """Keep objects on disk; moto holds small ones in memory and a file open for each large one."""
         return DiskBuffer(objects)
 
     return [
@@ -128,7 +133,7 @@ def _patches(on_job: Callable[[Job], None], objects: Path) -> list[Any]:
 
 
 class _NeverFilled:
-    """A class attribute that stays an empty dictionary, whatever instances assign to it."""
+    """An attribute that is always an empty dictionary, whatever is assigned to it."""
 
     def __get__(self, instance: object, owner: type) -> dict[str, Any]:
         return {}

@@ -1,7 +1,7 @@
-"""An event source mapping on one machine: messages of a queue become invocations of a function.
+"""An event source mapping on one machine: a function is invoked with the messages of a queue.
 
-Batch size, window and partial failures are those of the deployed mapping. One thing differs from AWS: a message that
-failed comes back after seconds, not after the queue's whole visibility timeout.
+Batch size, batching window and partial batch responses are those of the deployed mapping. One thing differs from AWS:
+a message that failed is delivered again after two seconds instead of the queue's visibility timeout.
 """
 
 import logging
@@ -13,7 +13,8 @@ import boto3
 
 from heatdrop.errors import FunctionFailed
 from heatdrop.local.deployment import EventSource
-from heatdrop.local.lambda_runtime import LambdaWorker
+from heatdrop.local.lambda_runtime import FunctionProcess
+from heatdrop.local.roles import session_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -24,40 +25,46 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 RETRY_SECONDS = 2
 SQS_PAGE = 10
+"""Messages that SQS returns at most for one request."""
 
 
 class QueuePoller(threading.Thread):
-    """Feeds one function from one queue until stopped."""
+    """A thread that feeds one function from one queue until it is stopped."""
 
-    def __init__(self, source: EventSource, worker: LambdaWorker) -> None:
-        super().__init__(name=f"poller-{worker.function.name}", daemon=True)
-        self._source, self._worker = source, worker
+    def __init__(self, source: EventSource, function: FunctionProcess) -> None:
+        super().__init__(name=f"poller-{function.function.name}", daemon=True)
+        self._source, self._function = source, function
         self._sqs: SQSClient = boto3.client("sqs")
+        # In AWS an event source takes and deletes messages under the role of its function.
+        self._under_role: SQSClient = session_of(function.function.role).client("sqs")
         self._arn = self._sqs.get_queue_attributes(QueueUrl=source.queue_url, AttributeNames=["QueueArn"])[
             "Attributes"
         ]["QueueArn"]
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Poll, invoke, delete what was handled."""
+        """Receive messages, invoke the function, delete what it handled; again and again."""
         while not self._stopping.is_set():
             messages = self._gather()
             if messages:
                 self._deliver(messages)
 
     def stop(self) -> None:
-        """Stop after the batch in hand."""
+        """Finish the current batch, then stop."""
         self._stopping.set()
         self.join(timeout=10)
 
     def _gather(self) -> list["MessageTypeDef"]:
-        """Up to a batch; once there is one message, wait no longer than the window for more."""
+        """Wait for a message, then for more until the batch is full or the batching window has passed."""
         messages: list[MessageTypeDef] = []
         deadline = None
         while len(messages) < self._source.batch_size and not self._stopping.is_set():
             wanted = min(SQS_PAGE, self._source.batch_size - len(messages))
-            page = self._sqs.receive_message(
-                QueueUrl=self._source.queue_url, MaxNumberOfMessages=wanted, AttributeNames=["All"]
+            page = self._under_role.receive_message(
+                QueueUrl=self._source.queue_url,
+                MaxNumberOfMessages=wanted,
+                AttributeNames=["All"],
+                MessageAttributeNames=["All"],
             ).get("Messages", [])
             messages += page
             if messages and deadline is None:
@@ -70,7 +77,7 @@ class QueuePoller(threading.Thread):
 
     def _deliver(self, messages: list["MessageTypeDef"]) -> None:
         try:
-            answer = self._worker.invoke({"Records": [sqs_record(message, self._arn) for message in messages]})
+            answer = self._function.invoke({"Records": [sqs_record(message, self._arn) for message in messages]})
         except FunctionFailed as error:
             logger.warning("%s", error)
             failed = {message["MessageId"] for message in messages}
@@ -85,17 +92,20 @@ class QueuePoller(threading.Thread):
                     QueueUrl=self._source.queue_url, ReceiptHandle=handle, VisibilityTimeout=RETRY_SECONDS
                 )
             else:
-                self._sqs.delete_message(QueueUrl=self._source.queue_url, ReceiptHandle=handle)
+                self._under_role.delete_message(QueueUrl=self._source.queue_url, ReceiptHandle=handle)
 
 
 def sqs_record(message: "MessageTypeDef", queue_arn: str) -> dict[str, Any]:
-    """A message as a function is told of it."""
+    """A message in the form that Lambda passes to a function."""
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],
         "body": message["Body"],
         "attributes": message.get("Attributes", {}),
-        "messageAttributes": {},
+        "messageAttributes": {
+            name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
+            for name, value in message.get("MessageAttributes", {}).items()
+        },
         "md5OfBody": message["MD5OfBody"],
         "eventSource": "aws:sqs",
         "eventSourceARN": queue_arn,

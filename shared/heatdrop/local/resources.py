@@ -1,7 +1,7 @@
-"""What moto's CloudFormation leaves out: types it does not create, and properties it drops.
+"""Creates what moto's CloudFormation does not: missing resource types, and properties that it ignores.
 
-moto finds the maker of a type among the subclasses of ``CloudFormationModel``; the last one that names a type is
-taken. Each maker here calls the service's own API with the properties that CloudFormation resolved.
+moto looks for the class of a resource type among the subclasses of ``CloudFormationModel`` and takes the last that
+names it. The functions here become such classes; each calls the service's API with the resolved properties.
 """
 
 import json
@@ -23,13 +23,13 @@ Properties = dict[str, Any]
 
 
 def _client(service: str) -> Any:
-    """A client without types: what CloudFormation resolved has none either."""
+    """An untyped client, since the properties from CloudFormation are untyped too."""
     return boto3.client(service)  # type: ignore[call-overload]
 
 
 @dataclass
 class _Created:
-    """A thing that moto keeps no object for: what Ref and GetAtt give."""
+    """Stands for a resource that moto has no object for; holds what Ref and GetAtt return."""
 
     type: str
     physical_resource_id: str
@@ -42,12 +42,12 @@ class _Created:
         return True
 
     def delete(self, account_id: str, region: str) -> None:
-        """Nothing to do: the whole cloud ends with its process."""
+        """Do nothing: the whole cloud ends with its process."""
 
 
 @dataclass(frozen=True)
 class _Request:
-    """One resource to make, its intrinsic functions resolved."""
+    """A resource to create, its intrinsic functions resolved."""
 
     name: str
     properties: Properties
@@ -83,7 +83,7 @@ _registered: list[type] = []
 
 
 def install() -> None:
-    """Make moto look its makers up again, so that it finds those of this module."""
+    """Clear moto's caches of resource classes, so that it finds those of this module."""
     for lookup in (parsing.get_model_list, parsing.get_model_map, parsing.get_name_type_map):
         lookup.cache_clear()
 
@@ -118,6 +118,8 @@ def _lifecycle_rule(rule: Properties) -> Properties:
     made = {"ID": rule["Id"], "Status": rule["Status"], "Filter": {"Prefix": rule.get("Prefix", "")}}
     if "ExpirationInDays" in rule:
         made["Expiration"] = {"Days": int(rule["ExpirationInDays"])}
+    if "ExpiredObjectDeleteMarker" in rule:
+        made["Expiration"] = _with_booleans({"ExpiredObjectDeleteMarker": rule["ExpiredObjectDeleteMarker"]})
     for name, inner in (
         ("AbortIncompleteMultipartUpload", "DaysAfterInitiation"),
         ("NoncurrentVersionExpiration", "NoncurrentDays"),
@@ -175,12 +177,18 @@ def _subnet_route_table_association(request: _Request) -> Any:
 
 @_makes("AWS::DynamoDB::Table", "TableName", ("Arn", "StreamArn"))
 def _table(request: _Request) -> Any:
-    table = Table.create_from_cloudformation_json(request.name, request.json, request.account, request.region)
-    recovery = request.properties.get("PointInTimeRecoverySpecification")
+    p = request.properties
+    protected = _with_booleans({"DeletionProtectionEnabled": p.get("DeletionProtectionEnabled", False)})
+    json_ = request.json | {"Properties": p | protected}
+    table = Table.create_from_cloudformation_json(request.name, json_, request.account, request.region)
+    recovery, expiry = p.get("PointInTimeRecoverySpecification"), p.get("TimeToLiveSpecification")
     if recovery:
         _client("dynamodb").update_continuous_backups(
             TableName=request.name, PointInTimeRecoverySpecification=_with_booleans(recovery)
         )
+    if expiry:
+        expiry = expiry | _with_booleans({"Enabled": expiry["Enabled"]})
+        _client("dynamodb").update_time_to_live(TableName=request.name, TimeToLiveSpecification=expiry)
     return table
 
 
@@ -191,6 +199,8 @@ def _function(request: _Request) -> Any:
     wanted |= {"FunctionName": request.name}
     for name in ("MemorySize", "Timeout"):
         wanted[name] = int(wanted[name])
+    if "EphemeralStorage" in wanted:
+        wanted["EphemeralStorage"] = {"Size": int(wanted["EphemeralStorage"]["Size"])}
     variables = wanted["Environment"]["Variables"]
     wanted["Environment"] = {"Variables": {name: str(value) for name, value in variables.items()}}
     _client("lambda").create_function(**wanted)
@@ -272,7 +282,8 @@ def _compute_environment(request: _Request) -> Any:
 @_makes("AWS::Batch::JobDefinition", "JobDefinitionName")
 def _job_definition(request: _Request) -> Any:
     p = request.properties
-    wanted = {_camel(name): _camel_keys(value) for name, value in p.items() if name not in {"Type", "Parameters"}}
+    left_out = {"Type", "Parameters", "ResourceRetentionPolicy"}  # the last is for CloudFormation, not for Batch
+    wanted = {_camel(name): _camel_keys(value) for name, value in p.items() if name not in left_out}
     container = wanted["containerProperties"]
     # CloudFormation makes strings of numbers where the service wants strings.
     container["environment"] = [variable | {"value": str(variable["value"])} for variable in container["environment"]]

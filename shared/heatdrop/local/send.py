@@ -1,6 +1,5 @@
-"""Send files the whole way and wait until each is final, as anyone would who uses the cloud: subscribe, put, read."""
+"""Send files through a local cloud, as a user of the real one would: subscribe, put objects, read the results."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 import boto3
 
 from heatdrop.aws.image_table import ImageTable
-from heatdrop.aws.storage import Storage, put_drop
+from heatdrop.aws.item_table import ItemTable
+from heatdrop.aws.storage import Storage, fitting_key, put_drop
 from heatdrop.aws.subscription import Subscription
 from heatdrop.errors import FunctionFailed, NoProgress
 from heatdrop.explaining.inputs import path_text
@@ -21,9 +21,8 @@ from heatdrop.vocabulary import Drop, ExplanationSettings, Result, State
 STAGES = ("dropped", "classified", "explained")
 
 Progress = Callable[[str, int], None]
-"""Called with a stage and how many images are through it."""
+"""Called with the name of a stage and how many images have passed it."""
 
-_KEY_BYTES = 1024
 _DEMO = ("RG1_UNCR.dcm", "RG1_J2KR.dcm", "RG1_J2KI.dcm", "RG3_J2KI.dcm")
 
 
@@ -40,9 +39,9 @@ def send_files(
     output: OutputFolder,
     progress: Progress = lambda stage, done: None,
 ) -> list[Result]:
-    """Drop every file, wait until all are final, and fetch their results; one answer a file, in order.
+    """Drop every file, wait until each has a final state, and save and return the results in the order of ``files``.
 
-    When the local cloud gives up before an image is final, that image's answer is FAILED and says why.
+    When the local cloud breaks down, the images that are not final yet are answered as FAILED, with the reason.
     """
     with LocalCloud(parameters_of(bundle, settings), output.root / "logs") as cloud:
         outputs = cloud.deployment.outputs
@@ -58,15 +57,16 @@ def send_files(
                 answers[file] = _unreadable(file, error)
             progress("dropped", number)
         problem = _follow(subscription, cloud, {image_id(drop) for drop in drops.values()}, progress)
-        records, storage = ImageTable(outputs["ImagesTable"]), Storage(outputs["ResultsBucket"])
-        answers |= {file: _fetch(file, drop, records, storage, output, problem) for file, drop in drops.items()}
+        images = ImageTable(ItemTable(outputs["ImagesTable"]))
+        storage = Storage(outputs["ResultsBucket"])
+        answers |= {file: _fetch(file, drop, images, storage, output, problem) for file, drop in drops.items()}
     results = [answers[file] for file in files]
     output.save_results(results)
     return results
 
 
 def parameters_of(bundle: Bundle, settings: ExplanationSettings) -> dict[str, str]:
-    """The parameters of the template for a cloud on this machine."""
+    """The template's parameters for a local cloud that uses this bundle and these settings."""
     return {
         "BundleUri": str(bundle.folder.resolve()),
         "Method": settings.method,
@@ -75,7 +75,7 @@ def parameters_of(bundle: Bundle, settings: ExplanationSettings) -> dict[str, st
         "NoiseLevel": f"{settings.noise_level:.6f}",
         "Estimator": settings.estimator,
         "Dicom": str(settings.dicom).lower(),
-        # A person is waiting, and everything is dropped at once.
+        # Short, since somebody waits, and all images are dropped at once anyway.
         "BatchingWindowSeconds": "1",
         # The job definition without a GPU: this machine need not have one.
         "UseGpu": "false",
@@ -89,21 +89,17 @@ def _unreadable(file: Path, error: OSError) -> Result:
 
 
 def _key(file: Path) -> str:
-    """The file's whole path, shortened from the left, behind a digest, where S3 would not take it."""
-    path = path_text(file.absolute()).lstrip("/")
-    if len(path.encode()) <= _KEY_BYTES:
-        return path
-    digest = hashlib.sha256(path.encode()).hexdigest()
-    return f"{digest}/{path.encode()[-(_KEY_BYTES - 80) :].decode(errors='ignore')}"
+    """The whole path, so that no two files share a key."""
+    return fitting_key(path_text(file.absolute()).lstrip("/"))
 
 
 def _follow(subscription: Subscription, cloud: LocalCloud, waiting: set[str], progress: Progress) -> str | None:
-    """Count the news until every image is final; says what is wrong when the cloud gives up before."""
+    """Report progress until every image is final; returns what is wrong if the cloud breaks down before."""
     classified: set[str] = set()
     final: set[str] = set()
     try:
         for notification in subscription.until_final(waiting, cloud.check):
-            # An image that ends early is through the later stages too.
+            # An image that was rejected counts as through all stages.
             classified.add(notification.image_id)
             if notification.state.final:
                 final.add(notification.image_id)
@@ -115,10 +111,10 @@ def _follow(subscription: Subscription, cloud: LocalCloud, waiting: set[str], pr
 
 
 def _fetch(
-    file: Path, drop: Drop, records: ImageTable, storage: Storage, output: OutputFolder, problem: str | None
+    file: Path, drop: Drop, images: ImageTable, storage: Storage, output: OutputFolder, problem: str | None
 ) -> Result:
     name = image_id(drop)
-    record = records.get(name)
+    record = images.get(name)
     if record is None or not record.state.final:
         reason = problem or "the record is missing"
         return Result(file=path_text(file), image_id=name, state=State.FAILED, reason=reason)

@@ -1,4 +1,4 @@
-"""How other commands find a local cloud that is kept up: a small file in its output folder."""
+"""The file by which other commands find the cloud of ``heatdrop serve``: it lies in the output folder."""
 
 import os
 from pathlib import Path
@@ -12,16 +12,17 @@ FILE = "serve.json"
 
 
 class RunningCloud(FrozenModel):
-    """Where a local cloud listens, and the outputs of its stack."""
+    """Where a local cloud listens, its stack and the stack's outputs; ``pid`` is the process of ``heatdrop serve``."""
 
     pid: int
     endpoint: str
     region: str
+    stack: str
     outputs: dict[str, str]
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the AWS CLI and boto3 need to speak to it; any credentials do."""
+        """Environment variables that point the AWS CLI and boto3 at it; it accepts any credentials."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "local",
@@ -30,7 +31,7 @@ class RunningCloud(FrozenModel):
         }
 
     def write(self, folder: Path) -> Path:
-        """Leave the file; returns its path."""
+        """Write the file; returns its path."""
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / FILE
         file.write_text(self.model_dump_json(indent=2), encoding="utf-8")
@@ -38,10 +39,10 @@ class RunningCloud(FrozenModel):
 
 
 def find_running(folder: Path) -> RunningCloud | None:
-    """The cloud that left its file in ``folder`` and still runs; None where there is none.
+    """The running cloud whose file lies in ``folder``; None if there is no file or its process has ended.
 
     Raises:
-        InvalidRequest: the file is not what it should be.
+        InvalidRequest: the file was written by something else.
     """
     file = folder / FILE
     try:

@@ -1,4 +1,4 @@
-"""The SAM template to plain CloudFormation, offline: what ``sam package`` and the cloud's SAM macro do."""
+"""Turns the SAM template into plain CloudFormation offline, as ``sam package`` and AWS's SAM macro do."""
 
 import io
 import zipfile
@@ -18,14 +18,14 @@ _CODE_PROPERTIES = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::La
 
 
 class _BundledPolicies:
-    """SAM's managed policies as they come with the translator, instead of asking IAM."""
+    """Gives the translator its own copy of AWS's managed policies, so that it need not ask IAM."""
 
     def load(self) -> Any:
         return get_bundled_managed_policy_map("aws")
 
 
 def read_template(path: Path) -> dict[str, Any]:
-    """The template as it is written, with the short forms of the intrinsic functions understood."""
+    """Parse the template, including the short forms of intrinsic functions (``!Ref``)."""
     template: dict[str, Any] = yaml_parse(path.read_text(encoding="utf-8"))
     return template
 
@@ -42,7 +42,7 @@ def to_cloudformation(path: Path, parameters: Mapping[str, str]) -> dict[str, An
         if name in properties:
             properties[name] = _upload(logical_id, path.parent / properties[name])
         if properties.get("PackageType") == "Image":
-            # What `sam build` would have pushed. By digest: moto looks a tag up in a registry of its own.
+            # In place of the image that `sam build` makes. By digest, since moto would look a tag up in its registry.
             properties["ImageUri"] = f"local/{logical_id.lower()}@sha256:{'0' * 64}"
     transformed: dict[str, Any] = transform(template, dict(parameters), _BundledPolicies())
     return transformed

@@ -1,4 +1,4 @@
-"""Does everything that the template describes really exist? moto's CREATE_COMPLETE does not say so."""
+"""Checks that every resource of the template really exists, which moto's CREATE_COMPLETE does not guarantee."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ def _route_tables() -> list[Any]:
 
 
 def _route(identifier: str) -> bool:
-    """moto names a route after its table and destination."""
+    """moto builds a route's id from its table and destination."""
     return any(
         identifier.startswith(table["RouteTableId"]) and route.get("DestinationCidrBlock", "-") in identifier
         for table in _route_tables()
@@ -133,7 +133,7 @@ _CHECKS: dict[str, Check] = {
     "AWS::Lambda::Permission": _permission,
     "AWS::Logs::LogGroup": _log_group,
     "AWS::S3::Bucket": _bucket,
-    # The only statement of ours is one that moto cannot hold (see resources.py); the bucket must be there.
+    # moto cannot keep the policy (see resources.py), so only the bucket is checked.
     "AWS::S3::BucketPolicy": lambda name: boto3.client("s3").head_bucket(Bucket=name),
     "AWS::SecretsManager::Secret": lambda arn: boto3.client("secretsmanager").describe_secret(SecretId=arn),
     "AWS::SNS::Subscription": lambda arn: boto3.client("sns").get_subscription_attributes(SubscriptionArn=arn),
@@ -145,15 +145,15 @@ _CHECKS: dict[str, Check] = {
 
 
 def missing_resources(types: dict[str, str], physical_ids: dict[str, str]) -> list[str]:
-    """Which of the logical ids in ``types`` (id to type) do not exist, each with the reason.
+    """The resources of ``types`` (logical id to type) that do not exist, each with the reason.
 
-    A type that nothing here knows how to look for counts as missing.
+    A type without a check counts as missing.
     """
     missing = []
     for logical_id, cfn_type in types.items():
         check = _CHECKS.get(cfn_type)
         if check is None:
-            missing.append(f"{logical_id} ({cfn_type}: nothing verifies this type)")
+            missing.append(f"{logical_id} ({cfn_type}: there is no check for this type)")
         elif logical_id not in physical_ids:
             missing.append(f"{logical_id} ({cfn_type}: not created)")
         else:

@@ -1,5 +1,4 @@
-"""The three steps of the way of one image, each as one call that a handler makes.
+"""What the handlers call, one module each.
 
-``ingest``: drops are decoded and predicted. ``heatmaps``: a manifest of them is explained. ``job_events``: what went
-wrong is settled.
+``ingest`` classifies drops, ``heatmaps`` explains the images of a manifest, ``job_events`` sees to what went wrong.
 """

@@ -1,5 +1,6 @@
-"""A manifest of classified images to their heatmaps: what the Batch job does."""
+"""The heatmap job: explains every image of a manifest."""
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -7,27 +8,32 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
 
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import Field
 
-from heatdrop.aws.bundles import open_bundle_at
+from heatdrop.aws.bundles import in_s3, model_at, open_bundle_at
+from heatdrop.aws.explanation_table import ExplanationTable
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.jobs import RETRY_EXIT_CODE
 from heatdrop.aws.notifications import Announcer
 from heatdrop.aws.record import Record
 from heatdrop.aws.settings import Destinations
 from heatdrop.aws.storage import Manifest, ManifestEntry, Storage
-from heatdrop.errors import HeatdropError, InvalidBundle
+from heatdrop.errors import HeatdropError, InvalidBundle, RecordGone
 from heatdrop.explaining.explainer import Explainer, Explanation
 from heatdrop.images import Limits
 from heatdrop.images.guarded import GuardedDecoder
-from heatdrop.model.bundle import KERAS_MODEL
+from heatdrop.model.bundle import KERAS_MODEL, Bundle
 from heatdrop.model.gpu import find_gpus
 from heatdrop.pipeline.announcing import announce_once
+from heatdrop.pipeline.correlation import correlated
 from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import HeatmapFiles, State
 
 logger = Logger(child=True)
+metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Heatdrop"))
 
 
 class HeatmapSettings(Destinations):
@@ -41,26 +47,36 @@ class HeatmapSettings(Destinations):
 
 @dataclass
 class JobReport:
-    """What a job did with the images of its manifest."""
+    """How many images of its manifest a job explained, failed, or found done already."""
 
     explained: int = 0
     failed: int = 0
     skipped: int = 0
     interrupted: bool = False
 
+    def count(self, state: State) -> None:
+        """Count an image that this job has brought to a state."""
+        if state is State.EXPLAINED:
+            self.explained += 1
+            metrics.add_metric("ImagesExplained", MetricUnit.Count, 1)
+        elif state is State.FAILED:
+            self.failed += 1
+            metrics.add_metric("ImagesFailed", MetricUnit.Count, 1)
+
     @property
     def exit_code(self) -> int:
-        """0: every image has its result; 1: one failed for good; RETRY_EXIT_CODE: Batch is to try the rest again."""
+        """0: no image failed; 1: at least one did; RETRY_EXIT_CODE: Batch is to retry, for what is left."""
         return RETRY_EXIT_CODE if self.interrupted else int(self.failed > 0)
 
 
 class HeatmapJob:
-    """One run over one manifest. A second run renders only what is missing."""
+    """A run over one manifest; a second run explains only what the first one left out."""
 
     def __init__(self, settings: HeatmapSettings) -> None:
         self._settings = settings
         self._limits = Limits(settings.max_bytes, settings.max_pixels)
-        self._records = ImageTable(settings.images_table)
+        items = ItemTable(settings.images_table, settings.layout)
+        self._images, self._explanations = ImageTable(items), ExplanationTable(items)
         self._storage = Storage(settings.results_bucket)
         self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
         self._stopping = False
@@ -68,87 +84,120 @@ class HeatmapJob:
     def run(self, manifest_key: str) -> JobReport:
         """Explain every image of the manifest that has no result yet.
 
-        On SIGTERM, which comes two minutes before a Spot host is taken away, the image in hand is finished and the
-        rest is left to the retry.
+        After a SIGTERM (Spot takes the host, or the job is terminated) the current image is finished, and the rest is
+        left to the retry.
 
         Raises:
             GpuMissing: the job was promised a GPU and finds none.
-            InvalidBundle: the bundle cannot be used, or is not the model that made the predictions. As with
-                GpuMissing, the images are FAILED and say why.
+            InvalidBundle: the bundle of the model that made the predictions cannot be read.
+
+        Before either is raised, all images that are left become FAILED with its message.
         """
         signal.signal(signal.SIGTERM, self._stop)
         manifest = self._storage.get_manifest(manifest_key)
+        metrics.add_metric("BatchSize", MetricUnit.Count, len(manifest.images))
+        try:
+            return self._run(manifest)
+        finally:
+            # To stdout, in a form from which CloudWatch Logs makes metrics (EMF).
+            metrics.flush_metrics()
+
+    def _run(self, manifest: Manifest) -> JobReport:
         with GuardedDecoder() as decoder:
             try:
-                explainer = self._load(manifest, decoder)
+                with correlated(logger, manifest.manifest_id):
+                    explainer = self._load(manifest, decoder)
             except HeatdropError as error:
                 reason = f"the heatmap job failed: {error}"
                 self._each(manifest, lambda entry, record: self._fail(record, manifest, reason))
                 raise
             return self._each(manifest, lambda entry, record: self._explain(explainer, manifest, entry, record))
 
-    def _each(self, manifest: Manifest, settle: Callable[[ManifestEntry, Record], Record]) -> JobReport:
-        """Settle every image of the manifest that still is this job's to settle."""
+    def _each(self, manifest: Manifest, handle: Callable[[ManifestEntry, Record], Record]) -> JobReport:
+        """Call ``handle``, which returns the new record, for every image still to be explained; announce all."""
         report = JobReport()
         for entry in manifest.images:
             if self._stopping:
                 report.interrupted = True
                 break
-            record = self._records.get(entry.image_id)
+            record = self._images.get(entry.image_id)
             if record is None:
-                raise LookupError(f"image {entry.image_id} has no record; was the table emptied?")
+                logger.warning("erased before it was explained", image_id=entry.image_id)
+                report.skipped += 1
+                continue
             requested = record.explanations.get(manifest.manifest_id)
-            if _is_left(record, manifest):
-                record = settle(entry, record)
-                state = record.explanations[manifest.manifest_id].state if requested else record.state
-                report.explained += state is State.EXPLAINED
-                report.failed += state is State.FAILED
+            if _is_pending(record, manifest):
+                try:
+                    with correlated(logger, entry.image_id, entry.trace_header):
+                        record = handle(entry, record)
+                except RecordGone:
+                    logger.warning("erased while it was being explained", image_id=entry.image_id)
+                    report.skipped += 1
+                    continue
+                report.count(record.explanations[manifest.manifest_id].state if requested else record.state)
             else:
                 report.skipped += 1
             if record.state.final and not requested:
-                announce_once(record, self._records, self._announcer)
+                announce_once(record, self._images, self._announcer)
         return report
 
     def _load(self, manifest: Manifest, decoder: GuardedDecoder) -> Explainer:
         gpus = find_gpus(required=self._settings.require_gpu)
-        bundle = open_bundle_at(self._settings.bundle_uri, KERAS_MODEL)
-        if bundle.model != manifest.model:
-            raise InvalidBundle(
-                f"the predictions are of {manifest.model.name} {manifest.model.version}, but the job holds "
-                f"{bundle.model.name} {bundle.model.version}; deploy both containers with one bundle, then redrive"
-            )
+        bundle = self._bundle_of(manifest)
         started = time.perf_counter()
         explainer = Explainer(bundle, manifest.settings, self._limits, decoder.decode)
         seconds = round(time.perf_counter() - started, 1)
         logger.info("model loaded", seconds=seconds, images=len(manifest.images), gpus=gpus)
         return explainer
 
+    def _bundle_of(self, manifest: Manifest) -> Bundle:
+        """The bundle that made the predictions: the job's own one, or the one that the manifest names in S3.
+
+        Raises:
+            InvalidBundle: neither of them is that bundle.
+        """
+        own, named = self._settings.bundle_uri, manifest.bundle_uri
+        held = model_at(own)
+        if held == manifest.model:
+            return open_bundle_at(own, KERAS_MODEL)
+        if named and in_s3(named) and model_at(named) == manifest.model:
+            return open_bundle_at(named, KERAS_MODEL)
+        if named and in_s3(named):
+            advice = "Let heatmap jobs read that place (parameter BundlesUnder), then redrive the image"
+        else:
+            advice = "Redrive the image, or drop it again, to have it classified by the deployed model"
+        raise InvalidBundle(
+            f"the predictions are of {manifest.model.name} {manifest.model.version}, whose bundle the heatmap job "
+            f"cannot read at {named or own}; the job holds "
+            f"{f'{held.name} {held.version}' if held else 'no bundle'}. {advice}"
+        )
+
     def _explain(self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, record: Record) -> Record:
-        """Render and store, or fail; returns the record as it is then."""
+        """Explain one image and store its heatmaps, or mark it FAILED; returns the record as it is then."""
         try:
             data = self._storage.fetch_drop(entry.drop, self._limits.max_bytes)
         except HeatdropError as error:
             return self._fail(record, manifest, str(error))
-        # What S3 raises beyond that says nothing about the image: the job ends, and its retry does what is left.
+        # Any other error of S3 says nothing about the image: it ends the job, and the retry does what is left.
         try:
             explanation = explainer.explain(data, entry.predictions)
         except HeatdropError as error:
             return self._fail(record, manifest, str(error))
         except Exception as error:
-            # One image must not take the rest of its job down; the log has the traceback.
+            # One image must not fail the others of its job; the log has the traceback.
             logger.exception("explanation failed", image_id=record.image_id)
             return self._fail(record, manifest, f"the heatmaps could not be made ({type(error).__name__})")
         return self._store(record, manifest, explanation)
 
     def _fail(self, record: Record, manifest: Manifest, reason: str) -> Record:
         if manifest.manifest_id in record.explanations:
-            return self._records.fail_explanation(record.image_id, manifest.manifest_id, reason)
-        return self._records.fail(record.image_id, reason)
+            return self._explanations.mark_failed(record.image_id, manifest.manifest_id, reason)
+        return self._images.mark_failed(record.image_id, reason)
 
     def _store(self, record: Record, manifest: Manifest, explanation: Explanation) -> Record:
         started = time.perf_counter()
         requested = manifest.manifest_id in record.explanations
-        # Beside the first explanation, never over it: its record and its artefacts stay what they are.
+        # An explanation on request has a folder of its own, so that it never replaces the first one.
         folder = f"{manifest.manifest_id}/" if requested else ""
 
         def put(artefact: tuple[str, bytes]) -> str:
@@ -159,19 +208,21 @@ class HeatmapJob:
         for heatmap in explanation.heatmaps:
             heatmaps.append(HeatmapFiles.of(heatmap.label, [put(artefact) for artefact in heatmap.files]))
         timings = explanation.timings_ms | {"store": milliseconds(started, time.perf_counter())}
+        metrics.add_metric("SecondsPerImage", MetricUnit.Seconds, sum(timings.values()) / 1000)
         logger.info("explained", image_id=record.image_id, timings_ms=timings)
         if requested:
-            values = {"state": State.EXPLAINED, "picture": picture, "heatmaps": heatmaps, "timings_ms": timings}
-            return self._records.settle_explanation(record.image_id, manifest.manifest_id, values)
-        return self._records.explain(record, picture, tuple(heatmaps), timings)
+            return self._explanations.mark_explained(
+                record.image_id, manifest.manifest_id, picture, tuple(heatmaps), timings
+            )
+        return self._images.mark_explained(record, picture, tuple(heatmaps), timings)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
-        logger.warning("told to stop: the image in hand is finished, the rest is left to the retry")
+        logger.warning("SIGTERM: the current image is finished, the rest is left to the retry")
         self._stopping = True
 
 
-def _is_left(record: Record, manifest: Manifest) -> bool:
-    """Whether an image's first explanation, or the one on request that bears the manifest's id, is still to be made."""
+def _is_pending(record: Record, manifest: Manifest) -> bool:
+    """Whether what the manifest asks for is still to be made: an explanation on request where one has its id."""
     requested = record.explanations.get(manifest.manifest_id)
     if requested:
         return not requested.state.final

@@ -1,4 +1,4 @@
-"""What went wrong is settled: images of failed jobs and dead letters become FAILED, the stuck are looked after."""
+"""What went wrong: images of failed jobs and of dead letters become FAILED, and the sweep sees to stuck ones."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -13,10 +13,12 @@ from pydantic import Field
 
 from heatdrop import ids
 from heatdrop.aws.events import DeadDrops, JobFailure, Sweep, read_job_event
+from heatdrop.aws.explanation_table import ExplanationTable
 from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.notifications import Announcer
 from heatdrop.aws.queues import DropQueue
-from heatdrop.aws.settings import Destinations
+from heatdrop.aws.settings import Destinations, JobQueues
 from heatdrop.aws.storage import Storage
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.queues import RESERVE_MS, each_message
@@ -27,74 +29,75 @@ logger = Logger(child=True)
 metrics = Metrics()
 
 
-class JobEventSettings(Destinations):
+class JobEventSettings(Destinations, JobQueues):
     """The environment of the job events function."""
 
     input_bucket: str
     ingest_queue: str
-    job_queue: str
     stuck_after_minutes: Annotated[int, Field(gt=0)]
 
 
 class JobEvents:
-    """The services that settling needs; made once, used for every invocation."""
+    """Handles the messages of the job events queue and of the dead-letter queue of drops; made once a container."""
 
     def __init__(self, settings: JobEventSettings) -> None:
-        self._input_bucket, self._job_queue = settings.input_bucket, settings.job_queue
-        self._records = ImageTable(settings.images_table)
+        self._input_bucket, self._job_queues = settings.input_bucket, {settings.job_queue, settings.for_requests}
+        items = ItemTable(settings.images_table, settings.layout)
+        self._images, self._explanations = ImageTable(items), ExplanationTable(items)
         self._storage = Storage(settings.results_bucket)
         self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
         self._sweeper = Sweeper(
             timedelta(minutes=settings.stuck_after_minutes),
-            self._records,
+            items,
             self._announcer,
             DropQueue(settings.ingest_queue),
-            settings.job_queue,
+            self._job_queues,
         )
 
     def handle(self, event: dict[str, object], context: LambdaContext) -> PartialItemFailureResponse:
-        """Settle every message of an SQS event; returns the messages to retry."""
+        """Handle every message of an SQS event; returns those to retry."""
 
-        def settle(message: SQSRecord) -> None:
-            match read_job_event(message.body, self._input_bucket, self._job_queue):
+        def handle(message: SQSRecord) -> None:
+            match read_job_event(message.body, self._input_bucket, self._job_queues):
                 case JobFailure() as failure:
-                    self._settle_job(failure)
+                    self._fail_images_of(failure)
                 case DeadDrops(drops=drops):
-                    self._settle_dead(drops)
+                    self._fail_dead(drops)
                 case Sweep():
                     self._sweeper.sweep(lambda: context.get_remaining_time_in_millis() > RESERVE_MS)
 
-        return each_message(event, context, settle)
+        return each_message(event, context, handle)
 
-    def _settle_job(self, failure: JobFailure) -> None:
-        """Only what has no result fails, and only if this is its job: another one may have taken it on."""
+    def _fail_images_of(self, failure: JobFailure) -> None:
+        """Fail what a job left without a result, unless another job was submitted for it since."""
         manifest = self._storage.get_manifest(failure.manifest_key)
         reason = f"the heatmap job failed: {failure.reason}"
         for entry in manifest.images:
-            record = self._records.get(entry.image_id)
+            record = self._images.get(entry.image_id)
             if record is None:
                 continue
             requested = record.explanations.get(manifest.manifest_id)
-            # The job of a request may end before its id is noted; that of a drop is then the sweep's matter.
+            # A job may fail before its id is in the record. A request then has no other job, so it fails; a drop may
+            # have one, and the sweep sees to it.
             if requested and requested.job_id in {None, failure.job_id}:
                 logger.warning("explanation on request failed", image_id=entry.image_id, reason=reason)
-                self._records.fail_explanation(entry.image_id, manifest.manifest_id, reason)
+                self._explanations.mark_failed(entry.image_id, manifest.manifest_id, reason)
             elif not requested and record.job_id == failure.job_id:
                 self._fail(entry.image_id, reason)
 
-    def _settle_dead(self, drops: Iterable[Drop]) -> None:
-        """What inference could not begin fails; what it could not finish is told, and its job is the sweep's matter."""
+    def _fail_dead(self, drops: Iterable[Drop]) -> None:
+        """Fail the images that inference gave up on; those that it has classified go on, with the sweep's help."""
         for drop in drops:
             name = ids.image_id(drop)
-            record = self._records.receive(name, drop)
+            record = self._images.find_or_add(name, drop)
             if record.state is State.RECEIVED:
                 self._fail(name, "inference gave up on this image after several attempts; redrive it or drop it again")
             else:
-                announce_once(record, self._records, self._announcer)
+                announce_once(record, self._images, self._announcer)
 
     def _fail(self, image_id: str, reason: str) -> None:
-        record = self._records.fail(image_id, reason)
+        record = self._images.mark_failed(image_id, reason)
         if record.state is State.FAILED:
             logger.warning("failed", image_id=image_id, reason=record.reason)
             metrics.add_metric("ImagesFailed", MetricUnit.Count, 1)
-        announce_once(record, self._records, self._announcer)
+        announce_once(record, self._images, self._announcer)

@@ -1,4 +1,4 @@
-"""Bring back images that were given up."""
+"""Let FAILED images begin anew."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,17 +9,17 @@ from heatdrop.errors import InvalidRequest
 from heatdrop.vocabulary import State
 
 
-def failed_images(records: ImageTable, image_ids: Iterable[str] = ()) -> Iterator[Record]:
-    """The FAILED images among ``image_ids``; all there are, when none is named.
+def failed_images(images: ImageTable, image_ids: Iterable[str] = ()) -> Iterator[Record]:
+    """The records of ``image_ids``, or of all FAILED images where none is named.
 
     Raises:
         InvalidRequest: an image is not known, or not FAILED.
     """
     named = list(image_ids)
     if not named:
-        yield from records.failed()
+        yield from images.failed()
     for image_id in named:
-        record = records.get(image_id)
+        record = images.get(image_id)
         if record is None:
             raise InvalidRequest(f"there is no image {image_id}")
         if record.state is not State.FAILED:
@@ -27,14 +27,14 @@ def failed_images(records: ImageTable, image_ids: Iterable[str] = ()) -> Iterato
         yield record
 
 
-def redrive(failed: Iterable[Record], records: ImageTable, drops: DropQueue) -> int:
+def redrive(failed: Iterable[Record], images: ImageTable, drops: DropQueue) -> int:
     """Let FAILED images begin anew; returns how many did.
 
-    The record is opened before the drop is told again: a crash in between leaves an open image, which the sweep finds.
+    The record is reopened before its drop is sent: after a crash in between the sweep finds an open image.
     """
     reopened = 0
     for record in failed:
-        if records.reopen(record):
+        if images.reopen(record):
             drops.send(record.drop)
             reopened += 1
     return reopened

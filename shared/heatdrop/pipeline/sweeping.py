@@ -1,13 +1,16 @@
-"""Images without progress get another chance, and in the end a final state: the net under events that were lost."""
+"""The sweep: images without progress are retried, and FAILED in the end, whatever event was lost on the way."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from itertools import islice
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from heatdrop.aws.image_table import ImageTable
-from heatdrop.aws.jobs import JobOutlook, JobPhase, JobWatch
+from heatdrop.aws.explanation_table import ExplanationTable
+from heatdrop.aws.image_table import ImageTable, OpenImages
+from heatdrop.aws.item_table import ItemTable, now
+from heatdrop.aws.jobs import JobPhase, JobStatus, JobStatuses
 from heatdrop.aws.notifications import Announcer
 from heatdrop.aws.queues import DropQueue
 from heatdrop.aws.record import Record, RequestedExplanation
@@ -17,86 +20,109 @@ from heatdrop.vocabulary import State
 logger = Logger(child=True)
 metrics = Metrics()
 
-CHANCES = 2
-"""How often an image without progress may go on before it is FAILED."""
+MAX_STUCK = 3
+"""An image that was found without progress this often is FAILED."""
+
+IMAGES_AT_ONCE = 5000
+"""Images whose jobs are looked up together: about a page of the index."""
 
 
 class Sweeper:
-    """Looks after every image that has made no progress for a while.
+    """Finds the open images that have made no progress for ``patience``, and does what each needs.
 
-    An image is final at the latest ``1 + CHANCES`` times that while (and the time between two sweeps) after its last
-    progress, unless its job runs, or waits in a queue that works. The same is true of an explanation on request.
+    An image is final ``MAX_STUCK`` times ``patience`` after its last progress (and the time between two sweeps), unless
+    its job runs, or waits in a queue in which jobs run. The same is true of an explanation on request.
     """
 
     def __init__(
-        self, patience: timedelta, records: ImageTable, announcer: Announcer, drops: DropQueue, job_queue: str
+        self,
+        patience: timedelta,
+        items: ItemTable,
+        announcer: Announcer,
+        drops: DropQueue,
+        job_queues: Iterable[str],
     ) -> None:
-        self._patience, self._job_queue = patience, job_queue
-        self._records, self._announcer, self._drops = records, announcer, drops
+        self._patience, self._job_queues = patience, tuple(job_queues)
+        self._images, self._open, self._explanations = ImageTable(items), OpenImages(items), ExplanationTable(items)
+        self._announcer, self._drops = announcer, drops
 
     def sweep(self, enough_time: Callable[[], bool]) -> None:
-        """Look after the images that are stuck, as long as there is ``enough_time``; the next sweep goes on."""
-        watch = JobWatch(self._job_queue)
-        moment = datetime.now(UTC) - self._patience
-        for image_id in self._records.open_since(moment):
-            if not enough_time():
-                logger.warning("the time is over; the next sweep goes on")
-                return
-            record = self._records.get(image_id)
-            # The index is a little late: the record itself says whether there was progress.
-            if record and record.updated_at < moment:
-                self._look_after(record, watch)
+        """See to every image without progress, while there is ``enough_time``; the next sweep sees to the rest."""
+        # First, so that the alarm on it does not depend on how much time is left.
+        oldest = self._open.oldest_classified()
+        age = (now() - oldest).total_seconds() if oldest else 0
+        metrics.add_metric("OldestOpenImageSeconds", MetricUnit.Seconds, age)
+        jobs = JobStatuses(self._job_queues)
+        moment = now() - self._patience
+        unchanged = self._open.unchanged_since(moment)
+        # A backlog of many images waits for few jobs. Images whose job runs or waits for its turn cost no more than
+        # these queries: their records are neither read nor written.
+        while images := tuple(islice(unchanged, IMAGES_AT_ONCE)):
+            jobs.look_up(image.job_id for image in images)
+            for image in images:
+                if not enough_time():
+                    logger.warning("no time is left; the next sweep sees to the rest")
+                    return
+                if image.job_id is None or jobs.of(image.job_id).phase is not JobPhase.ACTIVE:
+                    self._check_now(image.image_id, moment, jobs)
 
-    def _look_after(self, record: Record, watch: JobWatch) -> None:
-        waiting = [wanted for wanted in record.unsettled if self._still_waits(record, wanted, watch)]
+    def _check_now(self, image_id: str, moment: datetime, jobs: JobStatuses) -> None:
+        """See to an image if its record, unlike the index, which lags behind a little, still shows no progress."""
+        record = self._images.get(image_id)
+        if record and record.updated_at < moment:
+            self._check(record, jobs)
+
+    def _check(self, record: Record, jobs: JobStatuses) -> None:
+        """See to one image: first to its explanations on request, then to the image itself."""
+        pending = [wanted for wanted in record.pending_explanations if self._may_still_come(record, wanted, jobs)]
         if record.state.final:
-            # Unless it is open for its explanations alone, its last step was lost on the way to its subscribers.
-            announce_once(record, self._records, self._announcer)
-            if waiting:
-                self._records.keep_waiting(record)
+            # A final image is open for its explanations, or because its state was never announced.
+            announce_once(record, self._images, self._announcer)
+            if pending:
+                self._open.mark_active(record)
             elif record.explanations:
-                self._records.close(record)
+                self._open.close(record)
             return
-        outlook = watch.outlook(record.job_id)
-        match outlook.phase:
-            case JobPhase.IN_HAND:
-                self._records.keep_waiting(record)
+        job = jobs.of(record.job_id)
+        match job.phase:
+            case JobPhase.ACTIVE:
+                self._open.mark_active(record)
             case JobPhase.FAILED:
-                self._fail(record, outlook.problem)
+                self._fail(record, job.problem)
             case _:
-                self._go_on(record, outlook, watch)
+                self._retry_or_fail(record, job, jobs)
 
-    def _go_on(self, record: Record, outlook: JobOutlook, watch: JobWatch) -> None:
-        """Give the image another chance, or fail it where it has had them all."""
+    def _retry_or_fail(self, record: Record, job: JobStatus, jobs: JobStatuses) -> None:
+        """Let a stalled job wait on, or send the drop to inference again for another job; in the end, fail."""
         metrics.add_metric("ImagesStuck", MetricUnit.Count, 1)
-        stalled = outlook.phase is JobPhase.STALLED
-        if record.chances < CHANCES:
-            if self._records.give_chance(record, new_job=not stalled) and not stalled:
+        stalled = job.phase is JobPhase.STALLED
+        if record.times_stuck + 1 < MAX_STUCK:
+            if self._open.mark_stuck(record, forget_job=not stalled) and not stalled:
                 self._drops.send(record.drop)
-            logger.warning("stuck", image_id=record.image_id, problem=outlook.problem, chances=record.chances + 1)
+            logger.warning("stuck", image_id=record.image_id, problem=job.problem, times=record.times_stuck + 1)
             return
         minutes = self._patience.total_seconds() / 60
-        self._fail(record, f"no progress for {minutes:.0f} minutes, {1 + CHANCES} times: {outlook.problem}; redrive it")
+        self._fail(record, f"no progress for {minutes:.0f} minutes, {MAX_STUCK} times: {job.problem}; redrive it")
         if stalled and record.job_id:
-            watch.cancel(record.job_id, "its images are FAILED: it waited too long")
+            jobs.cancel(record.job_id, "its images are FAILED: it waited too long")
 
-    def _still_waits(self, record: Record, wanted: RequestedExplanation, watch: JobWatch) -> bool:
-        """Whether an explanation on request may still be made; else it is FAILED, and can be asked for again."""
-        outlook = watch.outlook(wanted.job_id)
-        latest = wanted.requested_at + (1 + CHANCES) * self._patience
-        stalled = outlook.phase is JobPhase.STALLED
-        if outlook.phase is JobPhase.IN_HAND or (stalled and datetime.now(UTC) < latest):
+    def _may_still_come(self, record: Record, wanted: RequestedExplanation, jobs: JobStatuses) -> bool:
+        """Whether an explanation on request may still be made; else it is FAILED, and may be asked for again."""
+        job = jobs.of(wanted.job_id)
+        latest = wanted.requested_at + MAX_STUCK * self._patience
+        stalled = job.phase is JobPhase.STALLED
+        if job.phase is JobPhase.ACTIVE or (stalled and now() < latest):
             return True
-        reason = outlook.problem if outlook.phase is JobPhase.FAILED else f"{outlook.problem}; ask again"
+        reason = job.problem if job.phase is JobPhase.FAILED else f"{job.problem}; ask again"
         logger.warning("explanation on request failed", image_id=record.image_id, reason=reason)
-        self._records.fail_explanation(record.image_id, wanted.explanation_id, reason)
+        self._explanations.mark_failed(record.image_id, wanted.explanation_id, reason)
         if stalled and wanted.job_id:
-            watch.cancel(wanted.job_id, "the explanation has FAILED: it waited too long")
+            jobs.cancel(wanted.job_id, "the explanation has FAILED: it waited too long")
         return False
 
     def _fail(self, record: Record, reason: str) -> None:
-        failed = self._records.fail(record.image_id, reason)
+        failed = self._images.mark_failed(record.image_id, reason)
         if failed.state is State.FAILED:
             logger.warning("failed", image_id=record.image_id, reason=failed.reason)
             metrics.add_metric("ImagesFailed", MetricUnit.Count, 1)
-        announce_once(failed, self._records, self._announcer)
+        announce_once(failed, self._images, self._announcer)

@@ -1,0 +1,155 @@
+"""`heatdrop erase`: nothing of an image is left, and nothing of any other is touched."""
+
+import json
+import os
+from typing import Any
+from unittest import mock
+
+import boto3
+import pytest
+from tests.integration.cloud import Cloud, throttled
+from tests.integration.test_api import ask
+from typer.testing import CliRunner, Result
+
+from heatdrop.cli.app import app
+from heatdrop.errors import HeatdropError, InvalidRequest
+from heatdrop.ids import image_id
+from heatdrop.local.moto_cloud import MotoCloud
+from heatdrop.vocabulary import Drop, State
+
+
+def erase(local_aws: MotoCloud, *arguments: str, answer: str | None = None) -> Result:
+    """Call the command as a person does, over HTTP."""
+    with mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": local_aws.endpoint}):
+        yes = ["--yes"] if answer is None else []
+        return CliRunner().invoke(app, ["erase", "--stack", "heatdrop", *yes, *arguments], input=answer)
+
+
+def explained(cloud: Cloud, data: bytes, *keys: str) -> list[Drop]:
+    """Images that share a job and were explained, each once more on request."""
+    drops = [cloud.put(data, key) for key in keys]
+    cloud.infer(*drops)
+    cloud.heatmap_job().run(cloud.manifest(drops[0])[0])
+    for drop in drops:
+        assert ask(cloud, "POST", f"/images/{image_id(drop)}/explanations", {"samples": 1})[0] == 202
+        cloud.heatmap_job().run(cloud.manifest_keys()[-1])
+    return drops
+
+
+def left(cloud: Cloud, *drops: Drop) -> list[str]:
+    """All that is kept of images, anywhere: what names their ids or their keys."""
+    words = {word for drop in drops for word in (image_id(drop), drop.key)}
+    s3, found = boto3.client("s3"), []
+    for bucket in (cloud.input_bucket, cloud.storage.results_bucket):
+        listed = s3.list_object_versions(Bucket=bucket)
+        for entry in (*listed.get("Versions", []), *listed.get("DeleteMarkers", [])):
+            text = entry["Key"]
+            if text.startswith("manifests/"):
+                text = s3.get_object(Bucket=bucket, Key=text)["Body"].read().decode()
+            if any(word in text for word in words):
+                found.append(f"{bucket}: {entry['Key']}")
+    items = boto3.resource("dynamodb").Table(cloud.deployment.outputs["ImagesTable"]).scan()["Items"]
+    return found + [str(item["image_id"]) for item in items if any(word in str(item) for word in words)]
+
+
+def state_of(cloud: Cloud, drop: Drop) -> Any:
+    """All that is kept of an image, to be compared."""
+    record = cloud.record(drop)
+    return record, {key: cloud.storage.get_artefact(key) for key in record.artefacts}, sorted(left(cloud, drop))
+
+
+@pytest.mark.parametrize("way", ["key", "prefix", "image_id"])
+def test_nothing_of_an_erased_image_is_left_and_all_of_the_others(
+    cloud: Cloud, local_aws: MotoCloud, chest: bytes, way: str
+) -> None:
+    gone, kept = explained(cloud, chest, f"{way}/ward 3/a ü+.jpg", f"{way}/ward 4/a.jpg")
+    before = state_of(cloud, kept)
+    chosen = {"key": [gone.key], "prefix": ["--prefix", f"{way}/ward 3/"], "image_id": ["--image-id", image_id(gone)]}
+    done = erase(local_aws, *chosen[way], "--json")
+    assert done.exit_code == 0, done.output
+    counts = json.loads(done.stdout)
+    # The picture and three files for each of three classes, twice; the manifest that both share, and its own.
+    expected = {"records": 1, "input_versions": 1, "delete_markers": 0, "artefacts": 20, "manifests": 2}
+    assert counts == expected | {"open_images": 0, "erased": True}
+    assert left(cloud, gone) == []
+    assert state_of(cloud, kept) == before
+    assert ask(cloud, "GET", f"/images/{image_id(gone)}")[0] == 404
+
+
+def test_key_is_erased_with_all_its_versions_and_delete_markers(
+    cloud: Cloud, local_aws: MotoCloud, chest: bytes
+) -> None:
+    """Two uploads, a delete marker, and an older image whose version has expired."""
+    key, s3 = "versions/a.jpg", boto3.client("s3")
+    drops = [cloud.put(chest, key), cloud.put(chest + b"\0", key), cloud.put(chest + b"\0\0", key)]
+    cloud.infer(*drops)
+    s3.delete_object(Bucket=cloud.input_bucket, Key=key)
+    s3.delete_object(Bucket=cloud.input_bucket, Key=key, VersionId=drops[0].version_id)
+    other = cloud.put(chest, f"{key}.jpg")
+    counts = json.loads(erase(local_aws, key, "--json").stdout)
+    assert (counts["records"], counts["input_versions"], counts["delete_markers"]) == (3, 2, 1)
+    assert left(cloud, *drops) == left(cloud, other) != []
+
+
+def test_second_erasure_finds_nothing_and_is_content(cloud: Cloud, local_aws: MotoCloud, chest: bytes) -> None:
+    (drop,) = explained(cloud, chest, "twice/a.jpg")
+    assert erase(local_aws, drop.key).exit_code == 0
+    again = erase(local_aws, drop.key)
+    assert (again.exit_code, again.stdout) == (
+        0,
+        "0 records, 0 input versions, 0 delete markers, 0 artefacts, 0 manifests were erased.\n",
+    )
+
+
+@pytest.mark.parametrize("operation", ["DeleteObjects", "DeleteItem", "PutObject"])
+def test_erasure_that_was_cut_short_is_finished_by_the_next(
+    cloud: Cloud, local_aws: MotoCloud, chest: bytes, operation: str
+) -> None:
+    gone, kept = explained(cloud, chest, f"short/{operation}/a.jpg", f"short/{operation}/b.jpg")
+    with throttled(operation):
+        done = erase(local_aws, gone.key)
+    assert isinstance(done.exception, HeatdropError)
+    assert "run it again" in str(done.exception)
+    assert erase(local_aws, gone.key).exit_code == 0
+    assert left(cloud, gone) == []
+    assert cloud.record(kept).state is State.EXPLAINED
+
+
+def test_dry_run_says_what_would_be_erased_and_does_nothing(cloud: Cloud, local_aws: MotoCloud, chest: bytes) -> None:
+    (drop,) = explained(cloud, chest, "dry/a.jpg")
+    before = state_of(cloud, drop)
+    done = erase(local_aws, "--prefix", "dry/", "--dry-run")
+    assert done.stdout == "1 record, 1 input version, 0 delete markers, 20 artefacts, 2 manifests would be erased.\n"
+    assert f"{image_id(drop)}  dry/a.jpg  EXPLAINED" in done.stderr
+    one, both = map(json.loads, erase(local_aws, "--prefix", "dry/", "--dry-run", "--json").stdout.splitlines())
+    assert one == {"image_id": image_id(drop), "key": "dry/a.jpg", "state": "EXPLAINED"}
+    assert (both["records"], both["erased"]) == (1, False)
+    assert state_of(cloud, drop) == before
+
+
+def test_it_asks_first_and_takes_no_for_an_answer(cloud: Cloud, local_aws: MotoCloud, chest: bytes) -> None:
+    (drop,) = explained(cloud, chest, "asked/a.jpg")
+    before = state_of(cloud, drop)
+    assert erase(local_aws, drop.key, answer="n\n").exit_code == 1
+    assert state_of(cloud, drop) == before
+    assert erase(local_aws, drop.key, answer="y\n").exit_code == 0
+    assert left(cloud, drop) == []
+
+
+def test_image_that_is_erased_before_its_job_runs_costs_the_others_nothing(
+    cloud: Cloud, local_aws: MotoCloud, chest: bytes
+) -> None:
+    gone, kept = cloud.put(chest, "waits/a.jpg"), cloud.put(chest, "waits/b.jpg")
+    cloud.infer(gone, kept)
+    key, manifest = cloud.manifest(gone)
+    assert "had not reached a final state; run it again" in erase(local_aws, gone.key).stdout
+    cloud.storage.put_manifest(manifest)  # the job had read it before
+    report = cloud.heatmap_job().run(key)
+    assert (report.explained, report.skipped, report.exit_code) == (1, 1, 0)
+    assert cloud.record(gone) is None
+    assert cloud.record(kept).state is State.EXPLAINED
+
+
+@pytest.mark.parametrize("arguments", [[], ["a.jpg", "--prefix", "b/"], ["--prefix", "b/", "--image-id", "0" * 32]])
+def test_it_must_be_said_in_one_way_what_to_erase(local_aws: MotoCloud, arguments: list[str]) -> None:
+    assert isinstance(erase(local_aws, *arguments).exception, InvalidRequest)

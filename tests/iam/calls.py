@@ -22,6 +22,7 @@ ACTIONS = {
     ("s3", "ListObjects"): "ListBucket",
     ("s3", "ListObjectsV2"): "ListBucket",
     ("s3", "ListObjectVersions"): "ListBucketVersions",
+    ("s3", "GetBucketNotificationConfiguration"): "GetBucketNotification",
     ("s3", "PostObject"): "PutObject",  # a form that was signed for a browser
     ("s3", "CreateMultipartUpload"): "PutObject",
     ("s3", "UploadPart"): "PutObject",
@@ -131,7 +132,8 @@ def _named(call: Call) -> Iterator[tuple[str, str]]:
         case "sqs":
             yield "queue", call.arn(p["QueueUrl"].rpartition("/")[2] if "QueueUrl" in p else p["QueueName"])
         case "sns":
-            yield "topic", p["TopicArn"]
+            # A subscription's ARN is that of its topic with an id behind it.
+            yield "topic", p["TopicArn"] if "TopicArn" in p else p["SubscriptionArn"].rpartition(":")[0]
         case "batch":
             if "jobQueue" in p:
                 yield "job-queue", _full(call, "job-queue", p["jobQueue"])
@@ -142,6 +144,13 @@ def _named(call: Call) -> Iterator[tuple[str, str]]:
         case "events":
             for entry in p.get("Entries", []):
                 yield "event-bus", _full(call, "event-bus", entry.get("EventBusName", "default"))
+            if rule := p.get("Rule") or p.get("Name"):
+                yield "rule-on-default-event-bus", call.arn(f"rule/{rule}")
+        case "ecr":
+            yield "repository", call.arn(f"repository/{p['repositoryName']}")
+        case "cloudwatch":
+            for name in p["AlarmNames"]:
+                yield "alarm", call.arn(f"alarm:{name}")
         case "secretsmanager":
             yield "secret", p["SecretId"]
         case "cloudformation":
@@ -171,3 +180,22 @@ def _context(call: Call) -> Context:
             if key in call.parameters:
                 context[f"s3:{key}"] = (call.parameters[key],)
     return context
+
+
+_OF_KEY = {
+    # "Protecting data with SSE-KMS" in the S3 User Guide.
+    "s3:GetObject": ("Decrypt",),
+    "s3:GetObjectVersion": ("Decrypt",),
+    "s3:PutObject": ("GenerateDataKey",),
+    # "Key management" in the SQS and SNS Developer Guides: who sends also verifies the data key.
+    "sqs:SendMessage": ("GenerateDataKey", "Decrypt"),
+    "sqs:ReceiveMessage": ("Decrypt",),
+    "sns:Publish": ("GenerateDataKey", "Decrypt"),
+}
+"""What else an action needs on the key, where its resource is encrypted with a key of the account's own."""
+
+
+def of_key(permission: Permission, key: str) -> list[Permission]:
+    """What a permission needs on the key (an ARN) that its resource is encrypted with."""
+    actions = ("Decrypt",) if permission.action.startswith("dynamodb:") else _OF_KEY.get(permission.action, ())
+    return [Permission(f"kms:{action}", key) for action in actions]

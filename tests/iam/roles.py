@@ -49,22 +49,14 @@ def under(session: boto3.Session, call: Callable[P, T]) -> Callable[P, T]:
     return called
 
 
-def redriver(deployment: Deployment) -> boto3.Session:
-    """Somebody who may do what the template's RedrivePolicy allows, and nothing else."""
-    return _person("redriver", deployment.outputs["RedrivePolicy"])
-
-
-def eraser(deployment: Deployment) -> boto3.Session:
-    """Somebody who may do what the template's ErasePolicy allows, and nothing else."""
-    return _person("eraser", deployment.outputs["ErasePolicy"])
-
-
-def _person(name: str, policy: str) -> boto3.Session:
+def holder_of(deployment: Deployment, policy: str) -> boto3.Session:
+    """Somebody who may do what a policy allows, which the template has for people, and nothing else."""
     iam = boto3.client("iam")
     nobody = {"Version": "2012-10-17", "Statement": []}
+    name = f"holder-of-{policy}"
     try:
         role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(nobody))["Role"]
-        iam.attach_role_policy(RoleName=name, PolicyArn=policy)
+        iam.attach_role_policy(RoleName=name, PolicyArn=deployment.outputs[policy])
     except iam.exceptions.EntityAlreadyExistsException:
         role = iam.get_role(RoleName=name)["Role"]
     return session_of(role["Arn"])

@@ -19,7 +19,15 @@ from heatdrop.vocabulary import State
 def test_every_resource_of_the_template_exists(cloud: Cloud) -> None:
     # SAM gives a layer's logical id a suffix that changes with its content.
     for logical_id, resource in read_template(TEMPLATE)["Resources"].items():
-        if resource.get("Condition") in {"Gpu", "GpuSpot", "GpuOnDemand", "MailAlarms", "MailNews", "Budgeted"}:
+        if resource.get("Condition") in {
+            "Gpu",
+            "GpuSpot",
+            "GpuOnDemand",
+            "CpuSpot",
+            "MailAlarms",
+            "MailNews",
+            "Budgeted",
+        }:
             continue  # deployed by the tests of the options
         assert any(deployed.startswith(logical_id) for deployed in cloud.deployment.physical_ids), logical_id
 
@@ -28,7 +36,9 @@ def test_functions_are_deployed_with_their_memory_timeout_and_environment(cloud:
     functions = {function.code.name: function for function in cloud.deployment.functions}
     assert functions.keys() == {"inference", "job_events", "api"}
     inference = functions["inference"]
-    assert (inference.handler, inference.memory_mb, inference.timeout_s) == ("app.handler", 2048, 120)
+    assert (inference.handler, inference.memory_mb, inference.timeout_s) == ("app.handler", 2048, 90)
+    deployed = boto3.client("lambda").get_function_configuration(FunctionName=inference.name)
+    assert deployed["EphemeralStorage"] == {"Size": 1024}
     assert inference.environment["IMAGES_TABLE"] == cloud.deployment.outputs["ImagesTable"]
     assert inference.environment["JOB_QUEUE"] == cloud.deployment.outputs["HeatmapJobQueue"]
     assert inference.environment["SAMPLES"] == "2"
@@ -55,7 +65,14 @@ def test_failed_messages_end_in_the_dead_letter_queue(cloud: Cloud) -> None:
         QueueUrl=cloud.deployment.outputs["IngestQueue"], AttributeNames=["All"]
     )["Attributes"]
     assert '"maxReceiveCount":5' in attributes["RedrivePolicy"].replace(" ", "")
-    assert int(attributes["VisibilityTimeout"]) >= 6 * 120
+    assert int(attributes["VisibilityTimeout"]) >= 6 * 90
+
+
+def test_records_are_protected_and_end_at_the_moment_that_they_name(cloud: Cloud) -> None:
+    dynamodb, table = boto3.client("dynamodb"), cloud.deployment.outputs["ImagesTable"]
+    assert dynamodb.describe_table(TableName=table)["Table"]["DeletionProtectionEnabled"] is True
+    ttl = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+    assert ttl == {"TimeToLiveStatus": "ENABLED", "AttributeName": "expires_at"}
 
 
 def job_definition(deployment: Deployment) -> dict[str, Any]:
@@ -64,10 +81,10 @@ def job_definition(deployment: Deployment) -> dict[str, Any]:
     return definition
 
 
-def compute_types(deployment: Deployment) -> list[str]:
-    """The compute environments of the job queue, in order."""
+def compute_types(deployment: Deployment, output: str = "HeatmapJobQueue") -> list[str]:
+    """The compute environments of a job queue, in order."""
     batch = boto3.client("batch")
-    (queue,) = batch.describe_job_queues(jobQueues=[deployment.outputs["HeatmapJobQueue"]])["jobQueues"]
+    (queue,) = batch.describe_job_queues(jobQueues=[deployment.outputs[output]])["jobQueues"]
     arns = [entry["computeEnvironment"] for entry in queue["computeEnvironmentOrder"]]
     environments = batch.describe_compute_environments(computeEnvironments=arns)["computeEnvironments"]
     types = {
@@ -96,6 +113,12 @@ def test_gpu_job_runs_on_the_capacity_that_was_chosen(cloud: Cloud, capacity: st
     assert {"type": "GPU", "value": "1"} in container["resourceRequirements"]
     assert {"name": "REQUIRE_GPU", "value": "true"} in container["environment"]
     assert compute_types(deployment) == expected
+    assert compute_types(deployment, "RequestJobQueue") == expected
+
+
+def test_fargate_takes_spot_where_that_is_asked_for(cloud: Cloud) -> None:
+    deployment = deploy(TEMPLATE, {"UseGpu": "false", "Capacity": "SPOT"}, "fargate-spot")
+    assert compute_types(deployment) == compute_types(deployment, "RequestJobQueue") == ["FARGATE_SPOT"]
 
 
 def test_every_option_can_be_taken_at_once_in_a_network_of_ones_own(cloud: Cloud) -> None:
@@ -114,6 +137,10 @@ def test_every_option_can_be_taken_at_once_in_a_network_of_ones_own(cloud: Cloud
         "JwtIssuer": "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_Pool",
         "JwtAudience": "the-viewer",
         "CorsOrigins": "https://one.example.org,https://two.example.org",
+        "BundlesUnder": "s3://models",
+        "KeepInputsDays": "30",
+        "ProtectRecords": "false",
+        "KmsKeyArn": "arn:aws:kms:eu-west-1:123456789012:key/ours",
     }
     deployment = deploy(TEMPLATE, options, "options")
     assert {"AlarmSubscription", "MonthlyBudget", "NewsByMail"} <= deployment.physical_ids.keys()
@@ -122,6 +149,14 @@ def test_every_option_can_be_taken_at_once_in_a_network_of_ones_own(cloud: Cloud
     policy = boto3.client("iam").get_role_policy(RoleName=role, PolicyName="infer")["PolicyDocument"]
     assert "arn:aws:s3:::models/chest/*" in str(policy)
     assert ":event-bus/default" in str(policy)
+    assert "'arn:aws:kms:eu-west-1:123456789012:key/ours'" in str(policy)
+    bucket = deployment.outputs["InputBucket"]
+    (rule,) = boto3.client("s3").get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"].endswith("key/ours")
+    rules = boto3.client("s3").get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert {"Days": 30} in [rule.get("Expiration") for rule in rules]
+    table = boto3.client("dynamodb").describe_table(TableName=deployment.outputs["ImagesTable"])["Table"]
+    assert table["DeletionProtectionEnabled"] is False
     news = boto3.client("sns").get_subscription_attributes(SubscriptionArn=deployment.physical_ids["NewsByMail"])
     assert json.loads(news["Attributes"]["FilterPolicy"]) == {"state": ["EXPLAINED"], "label": ["NORMAL"]}
     api = boto3.client("apigatewayv2").get_api(ApiId=deployment.physical_ids["Api"])

@@ -9,6 +9,7 @@ from unittest import mock
 import boto3
 import pytest
 from botocore.client import BaseClient
+from tests.iam.roles import acting, holder_of
 from tests.integration.cloud import Cloud
 from typer.testing import CliRunner
 
@@ -87,6 +88,13 @@ def test_a_sound_stack_has_nothing_to_mend(stack: DeployedStack) -> None:
         found = list(examine(stack))
     assert {f.check for f in found} == set(CHECKS)
     assert [f for f in found if f.verdict is not Verdict.OK] == []
+
+
+def test_whoever_runs_it_needs_no_more_than_the_policy_for_it(stack: DeployedStack, cloud: Cloud) -> None:
+    """A call that DoctorPolicy does not allow fails this test, as every call is judged that a role makes."""
+    with acting(holder_of(cloud.deployment, "DoctorPolicy")), answering(SOUND):
+        found = list(examine(DeployedStack.read("heatdrop")))
+    assert {f.check for f in found} == set(CHECKS)
 
 
 def test_it_changes_nothing(stack: DeployedStack) -> None:

@@ -7,7 +7,7 @@ from unittest import mock
 
 import boto3
 import pytest
-from tests.iam.roles import acting, eraser
+from tests.iam.roles import acting, holder_of
 from tests.integration.cloud import Cloud, throttled
 from tests.integration.test_api import ask
 from typer.testing import CliRunner, Result
@@ -21,7 +21,10 @@ from heatdrop.vocabulary import Drop, State
 
 def erase(cloud: Cloud, local_aws: MotoCloud, *arguments: str, answer: str | None = None) -> Result:
     """Call the command as a person does, over HTTP, with no more rights than the template's ErasePolicy gives."""
-    with mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": local_aws.endpoint}), acting(eraser(cloud.deployment)):
+    with (
+        mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": local_aws.endpoint}),
+        acting(holder_of(cloud.deployment, "ErasePolicy")),
+    ):
         yes = ["--yes"] if answer is None else []
         return CliRunner().invoke(app, ["erase", "--stack", "heatdrop", *yes, *arguments], input=answer)
 

@@ -7,10 +7,12 @@ from unittest import mock
 
 import boto3
 import pytest
+from tests.iam.roles import acting, holder_of
 from tests.integration.cloud import Cloud, throttled
 from tests.integration.test_api import ask
 from typer.testing import CliRunner, Result
 
+from heatdrop.aws.stack import outputs_of
 from heatdrop.cli.app import app
 from heatdrop.errors import HeatdropError, InvalidRequest
 from heatdrop.ids import image_id
@@ -19,8 +21,9 @@ from heatdrop.vocabulary import Drop, State
 
 
 def erase(local_aws: MotoCloud, *arguments: str, answer: str | None = None) -> Result:
-    """Call the command as a person does, over HTTP."""
-    with mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": local_aws.endpoint}):
+    """Call the command as a person does, over HTTP, with no more rights than the template's ErasePolicy gives."""
+    somebody = acting(holder_of(outputs_of("heatdrop"), "ErasePolicy"))
+    with mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": local_aws.endpoint}), somebody:
         yes = ["--yes"] if answer is None else []
         return CliRunner().invoke(app, ["erase", "--stack", "heatdrop", *yes, *arguments], input=answer)
 

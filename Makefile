@@ -16,7 +16,7 @@ help:
 	@echo "make deploy STACK=name [REGION=...] [PARAMETERS=\"Name=value ...\"]  build all, deploy it into your AWS account"
 	@echo "make test-containers  build the containers and run them, with the SAM CLI and a Docker engine"
 	@echo "make test-faults  1,000 random schedules of faults and 10,000 damaged images (SEED, SCHEDULES, FILES)"
-	@echo "make test-formats  send hundreds of image files through the decoder and through a second reader"
+	@echo "make test-formats  compare hundreds of image files, real and made, with a second reader"
 	@echo "make test-fuzz  let Atheris look for files that break the decoder (SECONDS, 600)"
 	@echo "make test-browser  drive the viewer in a headless Chromium, with screenshots in out/browser/"
 	@echo "make setup  only install what they need"
@@ -107,8 +107,10 @@ unit: setup $(TOOLS)/awscli/ready
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not timed and $(OF_ELSEWHERE)"
 	$(BIN)/pytest -m "timed and $(OF_ELSEWHERE)" $$(grep --recursive --files-with-matches --include='*.py' mark.timed tests)
 
+# Whatever in docs/ is written from the code; tests compare it.
 documents: $(VENV)/ready
 	$(BIN)/python -m heatdrop.api.describe
+	$(BIN)/python -m typer heatdrop.cli.app utils docs --name heatdrop --output docs/commands.md
 
 lock: $(VENV)/ready
 	requirements/lock

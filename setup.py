@@ -6,21 +6,22 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-# What the local cloud deploys and the bundled model: `heatdrop.project` finds them in the installed package.
+# What the local cloud deploys, and the bundled model. In an installed package heatdrop.project finds them.
 PROJECT_FILES = ("template.yaml", "functions", "layers", "models")
 ROOT = Path(__file__).parent
 
 
 class BuildWithProjectFiles(build_py):
-    """Also copies the project's files to ``heatdrop/project_files``; an editable installation has the checkout."""
+    """Also copies the project's files to ``heatdrop/project_files``; an editable installation uses the checkout's."""
 
     def run(self) -> None:
         """Build the package, then add the files."""
+        if self.editable_mode:
+            super().run()
+            return
         # setuptools reuses the folder of an earlier build, with modules that may have been deleted since.
         shutil.rmtree(self.build_lib, ignore_errors=True)
         super().run()
-        if self.editable_mode:
-            return
         target = Path(self.build_lib) / "heatdrop" / "project_files"
         target.mkdir()
         for name in PROJECT_FILES:

@@ -1,5 +1,6 @@
 """One small real DenseNet, packed once, and real radiographs in every format: what most tests share."""
 
+import gc
 import os
 import shutil
 import signal
@@ -23,6 +24,12 @@ pytest_plugins = ["tests.iam.plugin"]
 
 CLOUDS = ("faults", "integration")
 """The folders of tests whose clouds take turns in a worker's moto."""
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now, TensorFlow above all, out of each later search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,9 +23,9 @@ def main() -> int:
     # The first process of a container hears no SIGTERM unless it handles it, and TensorFlow takes seconds to import.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(RETRY_EXIT_CODE))
     from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
-    from heatdrop.saliency import one_batch_a_core
+    from heatdrop.saliency import run_batches_in_parallel
 
-    one_batch_a_core()
+    run_batches_in_parallel()
     try:
         report = HeatmapJob(HeatmapSettings()).run(manifest)
     except HeatdropError as error:

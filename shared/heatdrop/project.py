@@ -25,4 +25,5 @@ def _build_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heatdrop"
 
 
-BUILT_BUNDLE = _build_folder() / "bundles" / "chest-xray"
+BUILD = _build_folder()
+BUILT_BUNDLE = BUILD / "bundles" / "chest-xray"

@@ -1,6 +1,6 @@
-"""How long a step took, as records and results say it."""
+"""Durations in the form that records and results use."""
 
 
 def milliseconds(start: float, end: float) -> float:
-    """From one ``time.perf_counter()`` to another, to a tenth."""
+    """Milliseconds between two values of ``time.perf_counter()``, rounded to a tenth."""
     return round((end - start) * 1000, 1)

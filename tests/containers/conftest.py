@@ -11,6 +11,7 @@ import boto3
 import pytest
 from moto.batch.models import Job
 from tests.containers.engine import BUILD, HEATMAPS, LAMBDA_BASE, REGION, ROOT, api_of, docker, invoke, run_in, sam
+from tests.iam.recording import recorded
 from tests.integration.cloud import Cloud, Event
 
 from heatdrop.aws.image_table import ImageTable
@@ -19,6 +20,7 @@ from heatdrop.aws.storage import Storage
 from heatdrop.aws.subscription import Subscription
 from heatdrop.local.deployment import deploy
 from heatdrop.local.moto_cloud import MotoCloud
+from heatdrop.local.roles import environment_of
 from heatdrop.local.transform import read_template
 from heatdrop.project import BUILT_BUNDLE, TEMPLATE
 from heatdrop.vocabulary import Drop
@@ -67,7 +69,7 @@ def local_aws(built: Path, jobs: list[Job]) -> Iterator[MotoCloud]:
     try:
         networks = json.loads(docker("inspect", "--format", "{{json .NetworkSettings.Networks}}", held).stdout)
         (network,) = networks.values()
-        with MotoCloud(jobs.append, network["Gateway"]) as aws:
+        with recorded(), MotoCloud(jobs.append, network["Gateway"]) as aws:
             yield aws
     finally:
         docker("rm", "--force", held)
@@ -76,7 +78,8 @@ def local_aws(built: Path, jobs: list[Job]) -> Iterator[MotoCloud]:
 @pytest.fixture(scope="session")
 def cloud(local_aws: MotoCloud, jobs: list[Job]) -> Cloud:
     """The template, deployed with the bundle that lies in the containers."""
-    deployment = deploy(TEMPLATE, {"UseGpu": "false", "Samples": "2"})
+    # With a bus, so that every client is made that a function ever makes.
+    deployment = deploy(TEMPLATE, {"UseGpu": "false", "Samples": "2", "NotificationsBus": "default"})
     (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
     return Cloud(
         deployment,
@@ -91,9 +94,9 @@ def cloud(local_aws: MotoCloud, jobs: list[Job]) -> Cloud:
 
 @pytest.fixture(scope="session")
 def in_cloud(local_aws: MotoCloud) -> dict[str, str]:
-    """The environment that points a container at the cloud."""
-    credentials = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": REGION}
-    return credentials | {"AWS_ENDPOINT_URL": local_aws.endpoint, "AWS_EC2_METADATA_DISABLED": "true"}
+    """The environment that points a container at the cloud; under which role it acts is to be added."""
+    here = {"AWS_ENDPOINT_URL": local_aws.endpoint, "AWS_EC2_METADATA_DISABLED": "true"}
+    return here | {"AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION}
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +105,7 @@ def template(built: Path, cloud: Cloud, in_cloud: dict[str, str]) -> Path:
     source = read_template(built / "template.yaml")
     names = {physical: logical for logical, physical in cloud.deployment.physical_ids.items()}
     for function in cloud.deployment.functions:
-        variables = function.environment | {"AWS_ENDPOINT_URL": in_cloud["AWS_ENDPOINT_URL"]}
+        variables = function.environment | in_cloud | environment_of(function.role)
         properties = source["Resources"][names[function.name]]["Properties"]
         properties["Environment"] = {"Variables": variables}
     path = built / "template-in-cloud.json"
@@ -129,7 +132,8 @@ def run_job(heatmaps_image: str, cloud: Cloud, in_cloud: dict[str, str]) -> RunJ
     def run_job_(job: Job, **changes: str) -> subprocess.CompletedProcess[str]:
         command = job.describe()["container"]["command"]
         command = [job.parameters["manifest"] if word == "Ref::manifest" else word for word in command]
-        return run_in(heatmaps_image, *command, env=cloud.job_environment | in_cloud | changes)
+        role = environment_of(cloud.job_role_arn)
+        return run_in(heatmaps_image, *command, env=cloud.job_environment | in_cloud | role | changes)
 
     return run_job_
 

@@ -5,10 +5,12 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,70 @@ def run_in(
         return done
     finally:
         docker("rm", "--force", name, check=False)
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What a function answered, and what it took."""
+
+    answer: Any
+    cpu_seconds: float
+    """Of all its processes since the container was started: initialisation is most of it."""
+    found: dict[str, Any]
+    """What the function's user finds around them."""
+
+
+# Asks the runtime interface emulator in the same container, as the function's own user.
+_INVOKE = """
+import json, os, pathlib, pwd, shutil, sys, urllib.request
+url = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
+answer = json.load(urllib.request.urlopen(url, sys.stdin.buffer.read(), timeout=300))
+ticks = 0
+for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+    if stat.parent.name != str(os.getpid()):
+        ticks += sum(map(int, stat.read_text().rpartition(")")[2].split()[11:15]))
+everywhere = ["/", "/dev/shm", "/opt", "/tmp", "/var/task", "/var/tmp"]
+found = {
+    "uid": os.getuid(),
+    "known": os.getuid() in {user.pw_uid for user in pwd.getpwall()},
+    "writable": [path for path in everywhere if os.access(path, os.W_OK)],
+    "tmp_mb": shutil.disk_usage("/tmp").total / 2**20,
+}
+print(json.dumps([answer, ticks / os.sysconf("SC_CLK_TCK"), found]))
+"""
+
+
+def invoke_as_lambda(
+    image: str, handler: str, event: Any, memory_mb: int, env: dict[str, str], mounts: Sequence[str] = ()
+) -> Invocation:
+    """Start a function as AWS does, give it one event, and return its answer.
+
+    By the image's own entry point, so that modules are searched in AWS's order; as a user without rights or a name, on
+    a file system that is read-only but for 512 MB of ``/tmp``, without ``/dev/shm``, within the function's memory.
+    """
+    variables = env | {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb)}
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+        (Path(folder) / "nothing").mkdir()
+        # Some engines make an entry for the user, and some leave /var/tmp open.
+        hidden = (f"{folder}/passwd:/etc/passwd:ro", f"{folder}/nothing:/var/tmp:ro")
+        container = docker(
+            *("run", "--detach", "--read-only", "--user", "993:990", "--ipc", "none"),
+            *("--tmpfs", "/tmp:rw,size=512m", "--memory", f"{memory_mb}m"),
+            *(part for name, value in variables.items() for part in ("--env", f"{name}={value}")),
+            *(part for mount in (*hidden, *mounts) for part in ("--volume", mount)),
+            *(image, handler),
+        ).stdout.strip()
+        try:
+            asked = ("exec", "--interactive", container, "python", "-c", _INVOKE)
+            done = docker(*asked, input=json.dumps(event), check=False)
+            said = docker("logs", container, check=False)
+        finally:
+            docker("rm", "--force", container)
+    assert done.returncode == 0, done.stderr + said.stdout + said.stderr
+    answer, cpu_seconds, found = json.loads(done.stdout)
+    assert "errorType" not in answer, (answer, said.stdout, said.stderr)
+    return Invocation(answer, cpu_seconds, found)
 
 
 def compressed_mb(image: str) -> float:

@@ -82,7 +82,7 @@ def test_heatmap_image_holds_the_package_and_the_bundle(heatmaps_image: str) -> 
 
 def test_layer_holds_the_package_without_what_only_images_need(built: Path) -> None:
     layer = built / "HeatdropLayer" / "python"
-    assert (layer / "heatdrop" / "records.py").exists()
+    assert (layer / "heatdrop" / "aws" / "record.py").exists()
     assert (layer / "aws_lambda_powertools").exists()
     for absent in ("cv2", "numpy", "tensorflow", "boto3"):
         assert not (layer / absent).exists()

@@ -129,8 +129,9 @@ def check(world: World, expected: Expected) -> None:
     news = defaultdict(list)
     for one in world.told:
         news[one.image_id].append(one)
+    records = world.all_records()
     for image, content in world.images().items():
-        record = world.records.get(image)
+        record = records[image]
         (state,) = {state for (number, _), (state, _, _) in expected.items() if number == content}
         assert record.state is state, f"{record.state}: {record.reason}"
         if state is State.EXPLAINED:

@@ -15,17 +15,17 @@ from typing import Any
 from unittest import mock
 
 import boto3
-from moto.batch.models import Job, batch_backends
+from moto.batch.models import Job
 from moto.moto_api._internal import mock_random
-from moto.sqs.models import sqs_backends
 from tests.faults.faults import Clock, Crash, Fault, FaultyAws, Meanwhile
-from tests.iam.roles import acting, redriver, under
+from tests.faults.stored import Stored
+from tests.iam.roles import acting, holder_of, under
 from tests.integration.cloud import Context, load_handler
 
 from heatdrop.api.explanations import Explanations
 from heatdrop.api.models import ExplanationRequest
 from heatdrop.aws.explanation_table import ExplanationTable
-from heatdrop.aws.image_table import ImageTable
+from heatdrop.aws.image_table import ImageTable, record_of
 from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.jobs import JobQueue
 from heatdrop.aws.notifications import Notification
@@ -81,9 +81,8 @@ class World:
         self.clock = Clock()
         self.aws = FaultyAws(self._hear)
         self._sqs, self._s3 = boto3.client("sqs"), boto3.client("s3")
+        self._stored = Stored(outputs["ImagesTable"], outputs["ResultsBucket"])
         self._arns = {name: self._arn(url) for name, url in self.queues.items()}
-        self._table = boto3.resource("dynamodb").Table(outputs["ImagesTable"])
-        self._results = boto3.resource("s3").Bucket(outputs["ResultsBucket"])
         (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
         self._definition = definition
         job_role = session_of(definition["containerProperties"]["jobRoleArn"])
@@ -96,25 +95,14 @@ class World:
             self._explanations = Explanations(
                 ExplanationTable(by_api), Storage(outputs["ResultsBucket"]), jobs, settings
             )
-        self._redriver = redriver(deployment)
+        self._redriver = holder_of(deployment, "RedrivePolicy")
         self._main = under(job_role, _job_main(next(iter(deployment.job_code.values())) / "job.py"))
         self.reset()
 
     def reset(self) -> None:
         """Forget everything; what is random in moto begins anew."""
         mock_random.seed(0)
-        for backend in (sqs_backends[a][r] for a in sqs_backends for r in sqs_backends[a]):
-            for queue in backend.queues.values():
-                queue._messages.clear()
-                queue.deleted_messages.clear()
-                queue._pending_messages.clear()
-        for item in self._table.scan(ProjectionExpression="image_id")["Items"]:
-            self._table.delete_item(Key=item)
-        self._results.objects.delete()
-        for backend in (batch_backends[a][r] for a in batch_backends for r in batch_backends[a]):
-            backend._jobs.clear()
-            for queue in backend._job_queues.values():
-                queue.jobs.clear()
+        self._stored.clear()
         self.jobs.clear()
         self.model = 0
         self.drops: list[tuple[Drop, int]] = []
@@ -206,7 +194,7 @@ class World:
 
     def _receive(self, queue: str, count: int) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []
-        while len(messages) < count:
+        while len(messages) < count and self._stored.visible(self.queues[queue]):
             page = self._sqs.receive_message(
                 QueueUrl=self.queues[queue],
                 MaxNumberOfMessages=min(10, count - len(messages)),
@@ -350,22 +338,19 @@ class World:
         raise AssertionError(f"the pipeline does not come to rest: {self.all_records()}")
 
     def all_records(self) -> dict[str, Record]:
-        items = self._table.scan(ConsistentRead=True)["Items"]
-        return {item["image_id"]: self.records.get(item["image_id"]) for item in items}
+        return {item["image_id"]: record_of(item) for item in self._stored.items()}
 
     def open_images(self) -> list[str]:
-        return [item["image_id"] for item in self._table.scan()["Items"] if "open_shard" in item]
+        return [item["image_id"] for item in self._stored.items() if "open_shard" in item]
 
     def messages(self, queue: str) -> int:
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = self._sqs.get_queue_attributes(QueueUrl=self.queues[queue], AttributeNames=names)["Attributes"]
-        return sum(int(found[name]) for name in names)
+        return self._stored.messages(self.queues[queue])
 
     def artefacts(self, folder: str) -> dict[str, str]:
         """What is stored in a folder of the results: file name to digest."""
+        names = {key: key.removeprefix(folder) for key in self._stored.keys_in(folder)}
         return {
-            o.key.removeprefix(folder): hashlib.sha256(o.get()["Body"].read()).hexdigest()
-            for o in self._results.objects.filter(Prefix=folder, Delimiter="/")
+            name: hashlib.sha256(self._stored.object(key)).hexdigest() for key, name in names.items() if "/" not in name
         }
 
     def images(self) -> dict[str, int]:

@@ -26,6 +26,8 @@ except ImportError:
 
 def reference(path: Path) -> NDArray[np.uint8] | None:
     """The first frame of a file as (H, W, 3) uint8 RGB; None where it cannot be read this way."""
+    if gdcm is None:
+        return shown_or_none(path)
     # In a process of its own: GDCM ends the process over some damaged files.
     here, there = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=answer, args=(path, there))
@@ -41,10 +43,15 @@ def reference(path: Path) -> NDArray[np.uint8] | None:
 
 def answer(path: Path, connection: Connection) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    connection.send(shown_or_none(path))
+
+
+def shown_or_none(path: Path) -> NDArray[np.uint8] | None:
     try:
-        connection.send(shown(path))
+        return shown(path)
+    # What is damaged makes the libraries raise nearly anything.
     except Exception:
-        connection.send(None)
+        return None
 
 
 def shown(path: Path) -> NDArray[np.uint8]:

@@ -112,7 +112,8 @@ def png(
     for top, left, down, right in passes:
         part = samples[top::down, left::right]
         if part.size:
-            rows += b"".join(b"\0" + packed(row[None], bits) for row in part)
+            bytes_of_rows = np.frombuffer(packed(part, bits), np.uint8).reshape(len(part), -1)
+            rows += np.pad(bytes_of_rows, ((0, 0), (1, 0))).tobytes()
     header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, int(interlaced))
     body = b"".join(png_chunk(*chunk) for chunk in chunks)
     return (
@@ -353,8 +354,9 @@ def bmp(
 def bmp_rows(values: NDArray[Any], bits: int, top_down: bool = False) -> bytes:
     """Rows of whole 32-bit words, from the bottom unless ``top_down``."""
     values = values if top_down else values[::-1]
-    rows = [packed(row[None], bits) if bits <= 8 else row.tobytes() for row in values]
-    return b"".join(row + bytes(-len(row) % 4) for row in rows)
+    stored = packed(values, bits) if bits <= 8 else values.tobytes()
+    rows = np.frombuffer(stored, np.uint8).reshape(len(values), -1)
+    return np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4))).tobytes()
 
 
 def masked(channels: NDArray[Any], masks: tuple[int, int, int, int], bits: int) -> tuple[NDArray[Any], Pixels]:

@@ -180,3 +180,22 @@ def _context(call: Call) -> Context:
             if key in call.parameters:
                 context[f"s3:{key}"] = (call.parameters[key],)
     return context
+
+
+_OF_KEY = {
+    # "Protecting data with SSE-KMS" in the S3 User Guide.
+    "s3:GetObject": ("Decrypt",),
+    "s3:GetObjectVersion": ("Decrypt",),
+    "s3:PutObject": ("GenerateDataKey",),
+    # "Key management" in the SQS and SNS Developer Guides: who sends also verifies the data key.
+    "sqs:SendMessage": ("GenerateDataKey", "Decrypt"),
+    "sqs:ReceiveMessage": ("Decrypt",),
+    "sns:Publish": ("GenerateDataKey", "Decrypt"),
+}
+"""What else an action needs on the key, where its resource is encrypted with a key of the account's own."""
+
+
+def of_key(permission: Permission, key: str) -> list[Permission]:
+    """What a permission needs on the key (an ARN) that its resource is encrypted with."""
+    actions = ("Decrypt",) if permission.action.startswith("dynamodb:") else _OF_KEY.get(permission.action, ())
+    return [Permission(f"kms:{action}", key) for action in actions]

@@ -53,8 +53,7 @@ class Granted:
 class Recorder:
     """Judges the calls that arrive at the moto of this process."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / f"{os.getpid()}.jsonl"
+    def __init__(self) -> None:
         self._written: set[str] = set()
 
     def hear(self, response: BaseResponse, request: HttpRequest) -> None:
@@ -67,6 +66,9 @@ class Recorder:
             wanted = calls.needed(call)
             if wanted and _is_absent(call):
                 wanted += calls.if_absent(call)
+            for permission in list(wanted):
+                if key := self._policies.key_of(permission.resource):
+                    wanted += calls.of_key(permission, key)
         except NotUnderstood as problem:
             self._write(Judged(self._policies.named(role), request.path, "?", str(problem), ""))
             return
@@ -106,7 +108,7 @@ class Recorder:
         line = json.dumps(asdict(found))
         if line not in self._written:
             self._written.add(line)
-            with self._file.open("a", encoding="utf-8") as file:
+            with (Path(os.environ[FOLDER_VARIABLE]) / f"{os.getpid()}.jsonl").open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
 
 
@@ -116,7 +118,7 @@ def recorded() -> Iterator[None]:
     if FOLDER_VARIABLE not in os.environ:
         yield
         return
-    recorder = Recorder(Path(os.environ[FOLDER_VARIABLE]))
+    recorder = Recorder()
     set_up = BaseResponse.setup_class
 
     def heard(self: BaseResponse, request: HttpRequest, *args: Any, **kwargs: Any) -> None:

@@ -1,7 +1,7 @@
 """Acting under the roles of the deployed template in the process of the tests."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -49,19 +49,14 @@ def under(session: boto3.Session, call: Callable[P, T]) -> Callable[P, T]:
     return called
 
 
-def redriver(deployment: Deployment) -> boto3.Session:
-    """Somebody who may do what the template's RedrivePolicy allows, and nothing else."""
-    return holder_of(deployment.outputs, "RedrivePolicy")
-
-
-def holder_of(outputs: Mapping[str, str], policy: str) -> boto3.Session:
-    """Somebody who may do what one of a stack's policies for people allows, by its output, and nothing else."""
+def holder_of(deployment: Deployment, policy: str) -> boto3.Session:
+    """Somebody who may do what a policy allows, which the template has for people, and nothing else."""
     iam = boto3.client("iam")
     nobody = {"Version": "2012-10-17", "Statement": []}
     name = f"holder-of-{policy}"
     try:
         role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(nobody))["Role"]
-        iam.attach_role_policy(RoleName=name, PolicyArn=outputs[policy])
+        iam.attach_role_policy(RoleName=name, PolicyArn=deployment.outputs[policy])
     except iam.exceptions.EntityAlreadyExistsException:
         role = iam.get_role(RoleName=name)["Role"]
     return session_of(role["Arn"])

@@ -21,18 +21,24 @@ class Policies:
     Attributes:
         of_role: ARN of a role to the statements of its policies, those that are attached to it included.
         of_resources: the statements of buckets', queues', topics' and keys' own policies.
-        names: ARNs and physical names to the names that the template gives them.
+        names: ARNs to the names that the template gives the resources.
+        keys: ARNs of resources to that of the account's own key which encrypts them.
     """
 
     of_role: dict[str, list[Statement]] = field(default_factory=dict)
     of_resources: list[Statement] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
 
     def named(self, text: str) -> str:
         """A text with resources as the template calls them: ``ImagesTable/index/by_time``, ``InputBucket/*``."""
         for physical, logical in sorted(self.names.items(), key=lambda item: -len(item[0])):
             text = text.replace(physical, logical)
         return text
+
+    def key_of(self, resource: str) -> str | None:
+        """The key that a resource, or what it lies in, is encrypted with, if it is one of the account's own."""
+        return next((key for arn, key in self.keys.items() if f"{resource}/".startswith(f"{arn}/")), None)
 
 
 def deployed() -> Policies:
@@ -45,7 +51,11 @@ def deployed() -> Policies:
             "the stack"
         )
         for logical, kind, properties, physical in _resources(stack_map):
-            found.names |= _names(logical, kind, physical)
+            names = _names(logical, kind, physical)
+            found.names |= names
+            if key := _key(properties):
+                found.keys |= dict.fromkeys(names, key)
+                found.names[key] = "KmsKeyArn"
             match kind:
                 case "AWS::IAM::Role":
                     found.of_role[roles[physical].arn] = [
@@ -84,6 +94,14 @@ def _resources(stack: ResourceMap) -> Iterator[tuple[str, str, dict[str, Any], s
         if made is not None:
             properties = clean_json(resource.get("Properties", {}), stack)
             yield logical, resource["Type"], properties, made.physical_resource_id
+
+
+def _key(properties: dict[str, Any]) -> str | None:
+    """The ARN of the key that a resource is encrypted with, if it is one of the account's own."""
+    rules = properties.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration", [])
+    named = [rule["ServerSideEncryptionByDefault"].get("KMSMasterKeyID") for rule in rules]
+    named += [properties.get("KmsMasterKeyId"), properties.get("SSESpecification", {}).get("KMSMasterKeyId")]
+    return next((key for key in named if key and key.startswith("arn:")), None)
 
 
 def _names(logical: str, kind: str, physical: str) -> dict[str, str]:

@@ -42,11 +42,12 @@ def test_only_the_model_that_is_used_is_fetched(uri: str, small_bundle: Bundle, 
     assert not (bundle.folder / other).exists()
 
 
-def test_stack_with_its_bundle_in_s3_and_a_bus_works_under_its_own_roles(
+def test_stack_with_its_bundle_in_s3_a_bus_and_a_key_works_under_its_own_roles(
     cloud: Cloud, jobs: list[Job], chest: bytes, uri: str
 ) -> None:
-    """Deployed anew: which bundle and which bus a role may use is a matter of the template's parameters."""
-    parameters = {"BundleUri": uri, "NotificationsBus": "default", "Samples": "2", "UseGpu": "false"}
+    """Deployed anew: which bundle, bus and key a role may use is a matter of the template's parameters."""
+    key = boto3.client("kms").create_key()["KeyMetadata"]["Arn"]
+    parameters = {"BundleUri": uri, "NotificationsBus": "default", "KmsKeyArn": key, "Samples": "2", "UseGpu": "false"}
     before = len(jobs)
     stack = cloud_of(deploy(TEMPLATE, parameters, "with-a-bundle-in-s3"), jobs)
     drop = stack.put(chest)

@@ -8,6 +8,7 @@ nor rejected, and keeps that file in the folder it was started in.
 import runpy
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import atheris
 
@@ -16,6 +17,9 @@ with atheris.instrument_imports(include=["heatdrop", "pydicom"]):
     from heatdrop.images import Limits, decode
 
 SEEDS = Path(__file__).parents[1] / "unit" / "test_damaged_images.py"
+# As in pytest, this folder is the package of that name, whatever else is installed under it.
+sys.modules["tests"] = ModuleType("tests")
+sys.modules["tests"].__path__ = [str(Path(__file__).parents[1])]
 
 
 def one_file(data: bytes) -> None:

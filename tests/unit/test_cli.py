@@ -268,6 +268,13 @@ def test_every_command_helps_with_an_example_and_speaks_json(heatdrop: Heatdrop,
     assert ("--json" in words) == (command != ("bench", "reference"))  # which writes a file and says nothing
 
 
+def test_the_command_reference_is_what_the_commands_say_of_themselves() -> None:
+    written = [sys.executable, "-m", "typer", "heatdrop.cli.app", "utils", "docs", "--name", "heatdrop"]
+    done = subprocess.run(written, capture_output=True, text=True, check=True)
+    reference = Path(__file__).parents[2] / "docs/commands.md"
+    assert reference.read_text(encoding="utf-8").strip() == done.stdout.strip(), "run `make documents`"
+
+
 def test_heatdrop_alone_prints_its_help_and_nothing_else(heatdrop: Heatdrop) -> None:
     done = heatdrop()
     assert (done.code, done.err) == (2, "")

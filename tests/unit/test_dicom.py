@@ -221,13 +221,12 @@ def test_compressed_data_of_another_size_than_announced_are_refused_before_decod
         decode(written(dataset))
 
 
-@pytest.mark.parametrize("group", [0x0008, 0x0028, 0x0009])
+@pytest.mark.parametrize("group", [0x0008, 0x0009, 0x0020])
 def test_only_the_file_meta_information_says_whether_a_file_is_deflated(group: int) -> None:
     dataset = radiograph()
     uids = ["1.2.840.10008.1.2.1", DeflatedExplicitVRLittleEndian]
     dataset.add_new((group, 0x3002), "UI", uids)
     assert differs(written(dataset), BRIGHTNESS) <= 0.6
-    assert differs(written(dataset)[: -len(dataset.PixelData)] + dataset.PixelData, BRIGHTNESS) <= 0.6
 
 
 def test_deflated_bomb_is_refused_before_it_fills_the_memory() -> None:
@@ -270,9 +269,10 @@ def test_nothing_about_the_patient_is_read_printed_or_repeated(
 
 
 def test_terminal_hears_nothing_of_a_file_that_cannot_be_decoded() -> None:
-    """In a process of its own, whose logging nobody has set up: there the last resort prints warnings and errors."""
+    """In a process of its own, which prints what is logged and whatever native decoders write."""
     program = (
-        "import sys\n"
+        "import logging, sys\n"
+        "logging.basicConfig()\n"
         "from heatdrop.errors import RejectedImage\n"
         "from heatdrop.images import decode\n"
         "for name in sys.argv[1:]:\n"
@@ -294,6 +294,5 @@ def test_terminal_hears_nothing_of_a_file_that_cannot_be_decoded() -> None:
         for path, data in zip(paths, files, strict=True):
             path.write_bytes(data)
         run = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, check=True)
-    assert "rejected" in run.stdout
     assert run.stderr == ""
     assert set(run.stdout.split()) == {"rejected"}

@@ -319,6 +319,29 @@ def test_palette_of_more_than_256_entries_of_8_bits() -> None:
     assert differs(written(dataset), RAMP // 16) == 0
 
 
+@pytest.mark.parametrize("first", [0, 50, 200])
+def test_values_outside_a_palette_take_its_first_and_last_entry(first: int) -> None:
+    entries = np.arange(100, 150)
+    dataset = palette(8, entries.astype(np.uint8).tobytes(), count=50, first=first)
+    index = np.clip(np.arange(4096) % 256 - first, 0, 49)
+    assert differs(written(dataset), entries[index].reshape(64, 64)) == 0
+
+
+def test_negative_first_value_of_a_palette_of_signed_pixels() -> None:
+    dataset = palette(8, (np.arange(4096) // 16).astype(np.uint8).tobytes(), count=4096)
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 1
+    dataset.PixelData = SIGNED_RAMP.tobytes()
+    for colour in COLOURS:
+        dataset.add_new(f"{colour}PaletteColorLookupTableDescriptor", "SS", [4096, -2048, 8])
+    assert differs(written(dataset), RAMP // 16) == 0
+
+
+def test_table_reaches_below_zero_for_unsigned_values_of_32_bits() -> None:
+    pixels = RAMP.astype(np.uint32) * 1000
+    data = written(radiograph(pixels, 32, VOILUTSequence=[table(np.arange(4096), 12, first=-5)]))
+    assert differs(data, np.minimum(pixels.astype(int) + 5, 4095) * (255 / 4095)) <= 0.6
+
+
 def test_palette_that_is_missing_is_named() -> None:
     dataset = palette(8, bytes(range(256)))
     del dataset.GreenPaletteColorLookupTableData

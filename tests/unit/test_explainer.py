@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import keras
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from heatdrop.images import Limits
 from heatdrop.model import packing
 from heatdrop.model.bundle import Bundle, open_bundle
 from heatdrop.model.classifier import Classifier, model_input
+from heatdrop.model.loading import load_keras_model
 from heatdrop.saliency import ActivationMaps, smoothgrad
 from heatdrop.version import __version__
 from heatdrop.vocabulary import DISCLAIMER, ESTIMATORS, ExplanationSettings, Prediction
@@ -58,7 +60,7 @@ def test_the_map_in_the_file_is_smoothgrads_of_what_the_classifier_saw(
 ) -> None:
     classes = [tiny_bundle.labels.index(p.label) for p in predictions[:2]]
     expected = smoothgrad(
-        packing.load_keras(tiny_bundle),
+        load_keras_model(tiny_bundle),
         model_input(images.decode(chest, at_least=tiny_bundle.size), tiny_bundle)[None],
         [classes],
         samples=4,
@@ -134,14 +136,34 @@ def test_the_file_holds_the_maps_of_all_estimators_and_the_heatmap_draws_the_one
         np.testing.assert_array_equal(one, other)
     seen = images.decode(chest, at_least=(768, 768)).pixels
     for name, each in explained.items():
-        assert each.heatmaps[0].overlay[1] == rendering.overlay(rendering.at_display_size(seen), arrays_of(each)[name])
+        assert each.heatmaps[0].overlay[1] == rendering.picture(rendering.overlaid(seen, arrays_of(each)[name]))
+
+
+@pytest.mark.parametrize("settings", [{"samples": 2}, {"samples": 0}, {"method": "gradcam"}])
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_the_file_says_what_was_differentiated_and_how_the_noise_was_drawn(
+    tmp_path: Path, chest: bytes, ensemble: bool, settings: dict[str, Any]
+) -> None:
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="tanh")(inputs))
+    scores = [keras.layers.Dense(2, activation="softmax")(x) for _ in range(2)]
+    model = keras.Model(inputs, keras.layers.Average()(scores) if ensemble else scores[0])
+    bundle = packing.pack(model, tmp_path / "b", name="m", labels=["a", "b"], preprocess_as="scale01")
+    predictions = Classifier(bundle).classify(images.decode(chest, at_least=bundle.size))
+
+    explanation = Explainer(bundle, ExplanationSettings(top=1, **settings)).explain(chest, predictions)
+
+    said = json.loads(str(arrays_of(explanation)["provenance"]))
+    assert said["score"] == ("probability" if ensemble else "logit")
+    assert any("of the probability" in warning for warning in said["warnings"]) == ensemble
+    assert said.get("sampling") == ("stratified" if settings.get("samples") else None)
 
 
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++", "layercam"])
 def test_other_methods_leave_their_map_under_their_name(tiny_bundle: Bundle, chest: bytes, predictions, method) -> None:
     explainer = Explainer(tiny_bundle, ExplanationSettings(method=method, top=1))
     found = arrays_of(explainer.explain(chest, predictions))
-    expected = ActivationMaps(packing.load_keras(tiny_bundle), method).maps(
+    expected = ActivationMaps(load_keras_model(tiny_bundle), method).maps(
         model_input(images.decode(chest, at_least=tiny_bundle.size), tiny_bundle)[None],
         [[tiny_bundle.labels.index(predictions[0].label)]],
     )

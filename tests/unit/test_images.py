@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -311,6 +312,14 @@ def test_12_bit_jpeg_is_unsupported(grey: Pixels) -> None:
     data[data.index(b"\xff\xc0") + 4] = 12
     with pytest.raises(UnsupportedImage, match="12 bits"):
         decode(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("encode_so", "words"), [(imagecodecs.ljpeg_encode, "lossless"), (imagecodecs.jpegls_encode, "JPEG-LS")]
+)
+def test_jpeg_that_is_coded_in_another_way_is_unsupported(grey: Pixels, encode_so: Any, words: str) -> None:
+    with pytest.raises(UnsupportedImage, match=words):
+        decode(bytes(encode_so(grey)))
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])

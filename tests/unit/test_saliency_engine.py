@@ -110,13 +110,13 @@ def test_a_device_too_small_for_one_copy_is_an_error(engine, monkeypatch):
 
 def test_what_is_kept_of_an_image_does_not_grow_with_its_samples(engine, monkeypatch):
     held = []
-    original = GradientEngine.sums
+    original = GradientEngine.gradient_sums
 
-    def sums(self, image, noise, *args):
+    def gradient_sums(self, image, noise, *args):
         held.append(noise.nbytes)
         return original(self, image, noise, *args)
 
-    monkeypatch.setattr(GradientEngine, "sums", sums)
+    monkeypatch.setattr(GradientEngine, "gradient_sums", gradient_sums)
     smoothgrad(engine, IMAGES[:1], [[0]], samples=20)
     few = set(held)
     held.clear()
@@ -194,27 +194,27 @@ def test_without_a_gpu_nothing_is_accelerated(engine):
 
 @pytest.mark.parametrize("tolerance", [None, 0.3])
 def test_batches_beside_each_other_leave_the_bits_of_batches_one_by_one(model, engine, monkeypatch, tolerance):
-    monkeypatch.setattr("heatdrop.saliency.engine.streams", lambda: 3)
+    monkeypatch.setattr("heatdrop.saliency.engine.parallel_batches", lambda: 3)
     several = GradientEngine(model)
 
     one, three = (smoothgrad(made, IMAGES, samples=37, tolerance=tolerance, seed=2) for made in (engine, several))
 
-    assert (engine.streams, several.streams) == (1, 3)
+    assert (engine.parallel_batches, several.parallel_batches) == (1, 3)
     assert (one.samples == three.samples).all()
     assert one.maps["mean_abs"].tobytes() == three.maps["mean_abs"].tobytes()
 
 
-@pytest.mark.parametrize(("before", "streams"), [("", "cores"), ("engine().predict(np.zeros((1, 8, 8, 3)))", "1")])
-def test_a_process_of_its_own_computes_a_batch_a_core_if_it_says_so_in_time(before, streams):
+@pytest.mark.parametrize(("before", "expected"), [("", "cores"), ("engine().predict(np.zeros((1, 8, 8, 3)))", "1")])
+def test_a_process_of_its_own_computes_a_batch_a_core_if_it_says_so_in_time(before, expected):
     program = f"""
 import keras, os, numpy as np
-from heatdrop.saliency import GradientEngine, one_batch_a_core
+from heatdrop.saliency import GradientEngine, run_batches_in_parallel
 layers = keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)
 engine = lambda: GradientEngine(keras.Sequential(layers))
 cores = min(4, len(os.sched_getaffinity(0)))
 {before}
-changed = one_batch_a_core()
-print(changed, engine().streams == {streams})
+changed = run_batches_in_parallel()
+print(changed, engine().parallel_batches == {expected})
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 

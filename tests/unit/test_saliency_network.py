@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
-from heatdrop.saliency.network import read_network
 from heatdrop.saliency.operations import Affine, AveragePool, Convolution, Opaque
+from heatdrop.saliency.reading import read_network
 from heatdrop.saliency.rewriting import simplify
 
 RANDOM = np.random.default_rng(5)
@@ -95,7 +95,86 @@ def noisy_only_in_training(x):
     return layers.RandomFlip()(layers.Conv2D(4, 3, activation="swish")(x))
 
 
+def split_and_unstacked(x):
+    one, two, three = ops.split(x, 3, axis=-1)
+    rows = ops.unstack(layers.Conv2D(4, 3, activation="tanh")(ops.concatenate([three, one * two], axis=-1)), axis=1)
+    return ops.stack([rows[3], rows[0] - rows[1]], axis=1)
+
+
+def attention_with_its_scores(x):
+    x = layers.Reshape((81, 12))(layers.Reshape((9, 9, 12))(x))
+    attended, scores = layers.MultiHeadAttention(2, 3)(x, x, return_attention_scores=True)
+    return layers.Reshape((9, 9, 12))(attended + ops.mean(scores, axis=(1, 2))[:, :, None])
+
+
+def the_two_greatest_channels(x):
+    values, indices = ops.top_k(layers.Conv2D(5, 3, activation="tanh")(x), 2)
+    return ops.concatenate([values, ops.take_along_axis(x[:, 1:-1, 1:-1], indices % 3, axis=-1)], axis=-1)
+
+
+def a_backbone_of_two_outputs(x):
+    inputs = keras.Input(x.shape[1:])
+    early = layers.Conv2D(4, 3, strides=2, activation="tanh")(inputs)
+    late = layers.Conv2D(3, 3, activation="tanh")(early)
+    found = keras.Model(inputs, {"late": late, "early": early}, name="backbone")(x)
+    return layers.Concatenate()([found["early"][:, 1:-1, 1:-1], found["late"]])
+
+
+def a_backbone_of_which_one_output_is_used(x):
+    inputs = keras.Input(x.shape[1:])
+    late = layers.Conv2D(3, 3, activation="tanh")(early := layers.Conv2D(4, 3, activation="tanh")(inputs))
+    return keras.Model(inputs, [early, late], name="backbone")(x)[1]
+
+
+def a_head_of_two_inputs(x):
+    left, right = keras.Input((16, 16, 4)), keras.Input((16, 16, 2))
+    joined = keras.Model([left, right], layers.Concatenate()([right, left * 2]), name="join")
+    return joined([layers.Conv2D(4, 3, activation="tanh")(x), layers.Conv2D(2, 3)(x)])
+
+
+def a_recurrent_layer_with_its_state(x):
+    rows = layers.Reshape((18, 54))(x)
+    sequence, state = layers.GRU(4, return_sequences=True, return_state=True)(rows)
+    return ops.concatenate([sequence, sequence * state[:, None]], axis=-1)[:, :, None]
+
+
+def statistics_of_several_results(x):
+    mean, variance = ops.moments(x, axes=(1, 2), keepdims=True)
+    return (x - mean) / ops.sqrt(variance + 0.1)
+
+
+def joined_along(axis):
+    """Concatenated and normalised along an axis of (batch, 3, 6, 6, 9), given from the front or from the back."""
+
+    def body(x):
+        x = layers.Reshape((3, 6, 6, 9))(x)
+        x = layers.Concatenate(axis=axis)([x, layers.ReLU()(x) * 2, layers.Activation("tanh")(x)])
+        x = layers.ReLU()(layers.BatchNormalization(axis=axis)(x))
+        return layers.Reshape((18, 18, 9))(x)
+
+    body.__name__ = f"joined_along_{axis}"
+    return body
+
+
+def joined_in_other_ranks(x):
+    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x))
+    flat = layers.BatchNormalization(axis=1)(layers.Concatenate(axis=1)([pooled, layers.ReLU()(pooled)]))
+    rows = layers.Reshape((4, 2))(flat)
+    rows = layers.Concatenate(axis=2)([rows, layers.Concatenate(axis=1)([rows[:, :1], rows[:, 1:]])])
+    return layers.Concatenate(axis=3)([x, layers.Concatenate(axis=-2)([x[:, :, 9:], x[:, :, :9]])]) * ops.mean(rows)
+
+
 BODIES = [
+    split_and_unstacked,
+    attention_with_its_scores,
+    the_two_greatest_channels,
+    a_backbone_of_two_outputs,
+    a_backbone_of_which_one_output_is_used,
+    a_head_of_two_inputs,
+    a_recurrent_layer_with_its_state,
+    statistics_of_several_results,
+    *(joined_along(axis) for axis in (1, 2, 3, 4, -1, -2)),
+    joined_in_other_ranks,
     stem,
     transition,
     residual,

@@ -252,3 +252,13 @@ def test_hostile_directories_are_refused_quickly() -> None:
     enormous = {256: 100, 257: 100, 277: 3, 322: 20_000, 323: 20_000, 324: 8, 325: 4}
     with pytest.raises(TooManyPixels, match="tiles"):
         decode(plain(bytes(400), enormous))
+
+
+def test_samples_that_are_greater_than_their_bits_allow_never_escape() -> None:
+    for photometric in (1, 3):
+        tags = {258: 4, 262: photometric, 277: 1, 320: tuple(range(48))}
+        data = tiff_written(GREY, photometric="minisblack", compression="jpeg")
+        with tifffile.TiffFile(io.BytesIO(data)) as opened:
+            page = opened.pages.first
+            body = data[page.dataoffsets[0] : page.dataoffsets[0] + page.databytecounts[0]]
+        assert decode(tiff_plain([body], {**tags, 259: 7})).pixels.shape == RGB.shape

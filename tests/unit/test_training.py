@@ -23,8 +23,9 @@ from heatdrop.model.classifier import Classifier
 from heatdrop.model.dataset import Dataset, find_examples, load, split
 from heatdrop.model.plots import plot_confusion, plot_history
 from heatdrop.model.preprocessing import preprocess
-from heatdrop.model.train_command import Listener, available_weights, plan_stages, train
-from heatdrop.model.training import EpochReport, Recipe, Stage, Trainer, judge
+from heatdrop.model.recipe import EpochReport, Recipe, Stage
+from heatdrop.model.train_command import Callbacks, available_weights, plan_stages, train
+from heatdrop.model.training import Trainer, judge
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone", "few_bootstrap_rounds")
 
@@ -86,7 +87,7 @@ def test_a_training_learns_and_becomes_a_bundle_that_classifies(data: Path, crop
     said: list[str] = []
     steps: list[tuple[int, int]] = []
     reports: list[EpochReport] = []
-    listener = Listener(on_step=lambda *step: steps.append(step), on_epoch=reports.append, say=said.append)
+    listener = Callbacks(on_step=lambda *step: steps.append(step), on_epoch=reports.append, say=said.append)
     bundle, measured = train(data, RECIPE, tmp_path / "out" / "b", "limbs", listener, tmp_path / "source")
 
     assert open_bundle(tmp_path / "out" / "b") == bundle
@@ -363,7 +364,7 @@ def test_the_threshold_is_chosen_on_validation_images_under_shift(parts, tmp_pat
 def test_a_bundle_never_replaces_what_is_none_and_that_is_said_before_training(data: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InvalidRequest, match=r"notes\.txt"):
-        train(data, RECIPE, tmp_path, "n", Listener(on_step=kill_at(1)))
+        train(data, RECIPE, tmp_path, "n", Callbacks(on_step=kill_at(1)))
 
 
 def test_unreadable_files_are_said(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,10 +373,10 @@ def test_unreadable_files_are_said(data: Path, tmp_path: Path, monkeypatch: pyte
     try:
         said: list[str] = []
         with pytest.raises(Killed):
-            train(data, RECIPE, tmp_path / "b", "n", Listener(on_step=kill_at(1), say=said.append))
+            train(data, RECIPE, tmp_path / "b", "n", Callbacks(on_step=kill_at(1), say=said.append))
         monkeypatch.undo()
         with pytest.raises(InvalidDataset, match=r"broken\.jpg"):
-            train(data, RECIPE, tmp_path / "b", "n", Listener())
+            train(data, RECIPE, tmp_path / "b", "n", Callbacks())
     finally:
         (data / "LEG" / "broken.jpg").unlink()
     assert len(said) == 1
@@ -483,15 +484,15 @@ def test_stages_written_otherwise_are_refused(text: str) -> None:
 
 
 def test_weights_are_none_or_a_file_that_fits(tmp_path: Path) -> None:
-    assert available_weights("none", "densenet121", Listener()) is None
+    assert available_weights("none", "densenet121", Callbacks()) is None
     fitting, other = tmp_path / "fitting.weights.h5", tmp_path / "other.weights.h5"
     architectures._BUILDERS["densenet121"](False, None, keras.Input((32, 32, 3))).save_weights(fitting)
     other.write_bytes(b"no weights")
-    assert available_weights(str(fitting), "densenet121", Listener()) == str(fitting)
+    assert available_weights(str(fitting), "densenet121", Callbacks()) == str(fitting)
     with pytest.raises(InvalidRequest, match=r"other\.weights\.h5 do not fit densenet121"):
-        available_weights(str(other), "densenet121", Listener())
+        available_weights(str(other), "densenet121", Callbacks())
     with pytest.raises(InvalidRequest, match="use auto, imagenet, none or a file"):
-        available_weights(str(tmp_path / "missing.h5"), "densenet121", Listener())
+        available_weights(str(tmp_path / "missing.h5"), "densenet121", Callbacks())
 
 
 def test_pictures_of_a_training_take_any_label(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Measurements of one's own machine; every figure of the documents comes from one of these."""
+"""Measurements on the user's own machine. Every measured figure in the documents comes from one of these."""

@@ -1,4 +1,4 @@
-"""From a fresh process to the first prediction: LiteRT beside TensorFlow; and what one warm worker gets through."""
+"""The time from a fresh process to its first prediction, LiteRT beside TensorFlow; and a warm worker's throughput."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from heatdrop.model.bundle import Bundle
 
 @dataclass(frozen=True)
 class ColdStart:
-    """Medians over the rounds of one engine."""
+    """Medians over the rounds of one engine: seconds to the first prediction, peak memory, and the predicted class."""
 
     seconds: float
     peak_mb: float
@@ -28,7 +28,7 @@ class ColdStart:
 
 @dataclass(frozen=True)
 class ColdStartReport:
-    """Both engines side by side, and the throughput of the first."""
+    """Both engines side by side, and the throughput of a warm LiteRT worker."""
 
     litert: ColdStart
     keras: ColdStart
@@ -36,11 +36,11 @@ class ColdStartReport:
     rounds: int
     cpus: int
     load_before: float
-    """The machine's load average over the minute before; figures of a busy machine are not worth much."""
+    """Load average of the minute before. Figures of a busy machine mean little."""
 
     @property
     def times_faster(self) -> float:
-        """How many times sooner LiteRT's first prediction is there."""
+        """TensorFlow's time to the first prediction, divided by LiteRT's."""
         return self.keras.seconds / self.litert.seconds
 
 
@@ -51,7 +51,7 @@ def cold_start(
     batch: int = 20,
     progress: Callable[[str], None] = lambda step: None,
 ) -> ColdStartReport:
-    """Start both engines in turn, ``rounds`` times, so that a busy moment hits both; then let a worker run warm.
+    """Start both engines in turn, ``rounds`` times, so that a busy moment affects both; then measure a warm worker.
 
     Raises:
         BenchFailed: a process ended without a prediction.
@@ -62,7 +62,7 @@ def cold_start(
         for engine in ENGINES:
             progress(f"{engine}, round {number or 'of warming the disk cache'}")
             one = _start(engine, bundle, image)
-            # The first round reads everything from disk, whichever engine it is.
+            # Round 0 is not counted: it reads the files from disk, later rounds from the cache.
             if number:
                 seen[engine].append(one)
     warm = throughput(bundle, image, rounds, batch, progress)

@@ -1,4 +1,4 @@
-"""Who is measured: each by its own recipe, as fast as its documentation lets it be."""
+"""The libraries that are measured, each used as its documentation recommends, and as fast as it allows."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from heatdrop.errors import InvalidRequest
 
 _SCIKIT_IMAGE = ("scikit-image", "lazy-loader", "imageio", "tifffile", "networkx")
 
-# Xplique's own requirements ask for an older TensorFlow with CUDA; it runs on ours.
+# Installed without Xplique's own requirements, which ask for an older TensorFlow with CUDA; it runs on ours.
 _XPLIQUE = ("xplique==2.0.2", "tensorflow-probability", "tf-keras", "dm-tree", "cloudpickle", "decorator")
 
 
@@ -16,11 +16,11 @@ class Contender:
     """A library that offers SmoothGrad.
 
     Attributes:
-        name: as in reports.
-        module: of ``heatdrop.bench.peers``.
-        estimator: what it computes, in Heatdrop's words.
-        environment: what it needs; None is this environment.
-        how: the settings it runs with.
+        name: its name in reports.
+        module: its module in ``heatdrop.bench.peers``.
+        estimator: what it computes, by Heatdrop's name for it.
+        environment: the Python environment it needs; None is this one.
+        how: the settings it runs with, for reports.
     """
 
     name: str
@@ -59,7 +59,7 @@ PEERS = (
 
 
 def chosen_peers(names: str) -> tuple[Contender, ...]:
-    """The peers of a comma-separated list; ``all`` or ``none``.
+    """The peers in a comma-separated list of names; also ``all`` or ``none``.
 
     Raises:
         InvalidRequest: an unknown name.

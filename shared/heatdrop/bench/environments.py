@@ -1,4 +1,4 @@
-"""A Python environment for each peer that cannot live in Heatdrop's own, made on first use."""
+"""Python environments for the peers that cannot be installed beside Heatdrop, made on first use."""
 
 import subprocess
 import sys
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heatdrop.errors import PeerUnavailable
+from heatdrop.project import BUILD
 
-FOLDER = Path("build/bench/envs")
+FOLDER = BUILD / "bench" / "envs"
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,10 @@ class Environment:
     """What a peer needs installed.
 
     Attributes:
-        name: of the folder.
-        packages: with their versions.
-        shares_ours: whether it sees this environment's packages too, and brings no dependencies of its own. A peer
-            then runs on the same TensorFlow as Heatdrop, and it is the method that is compared.
+        name: name of its folder.
+        packages: what is installed, with versions.
+        shares_ours: whether it also sees this environment's packages, and installs no dependencies. The peer then runs
+            on the same TensorFlow as Heatdrop, so that only the methods differ.
     """
 
     name: str
@@ -29,7 +30,7 @@ class Environment:
 
 
 def python_of(environment: Environment | None, say: Callable[[str], None]) -> Path:
-    """The interpreter to run a peer with, after making its environment if that was not done.
+    """The interpreter to run a peer with; its environment is made first if needed.
 
     Raises:
         PeerUnavailable: a package cannot be installed.

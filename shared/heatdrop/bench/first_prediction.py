@@ -1,4 +1,4 @@
-"""A fresh process to its first prediction, by one of two engines; ``cold_start`` starts and times it.
+"""Makes one prediction in a fresh process, with one of two engines; ``cold_start`` starts and times it.
 
 Run as ``python -m heatdrop.bench.first_prediction litert|keras BUNDLE IMAGE``.
 """
@@ -14,18 +14,18 @@ from heatdrop.vocabulary import Prediction
 
 
 def by_litert(bundle: Bundle, image: images.DecodedImage) -> tuple[Prediction, ...]:
-    """As the inference function does."""
+    """Predict with LiteRT, as the inference function does."""
     from heatdrop.model.classifier import Classifier
 
     return Classifier(bundle).classify(image)
 
 
 def by_keras(bundle: Bundle, image: images.DecodedImage) -> tuple[Prediction, ...]:
-    """What most tutorials do: TensorFlow and the .keras file."""
+    """Predict with TensorFlow and the .keras file, as most tutorials do."""
     from heatdrop.model.classifier import model_input, rank
-    from heatdrop.model.packing import load_keras
+    from heatdrop.model.loading import load_keras_model
 
-    scores = load_keras(bundle).predict(model_input(image, bundle)[None], verbose=0)[0]
+    scores = load_keras_model(bundle).predict(model_input(image, bundle)[None], verbose=0)[0]
     return rank(bundle.labels, scores)
 
 
@@ -33,7 +33,7 @@ ENGINES = {"litert": by_litert, "keras": by_keras}
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has held; unlike getrusage's, Linux's own figure begins with the program."""
+    """This process's peak memory in MB; on Linux not by getrusage, which counts what came before the program too."""
     status = Path("/proc/self/status")
     if status.exists():
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -42,7 +42,7 @@ def peak_memory_mb() -> float:
 
 
 def main(engine: str, folder: str, file: str) -> None:
-    """Predict once and print what came out, and the memory it took."""
+    """Predict once; print the best class and the peak memory as JSON."""
     bundle = open_bundle(Path(folder))
     image = images.decode(Path(file).read_bytes(), at_least=bundle.size)
     best = ENGINES[engine](bundle, image)[0]

@@ -1,4 +1,4 @@
-"""How near the machine's own limit the engine comes: floating-point operations counted and per second."""
+"""How near the engine comes to the machine's limit: floating-point operations of an image, and per second."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from heatdrop.saliency.engine import GradientEngine, Pass
+from heatdrop.saliency.engine import GradientEngine, GraphSpec
 from heatdrop.saliency.scores import Score
 
 _MATRIX_SIDE = 2048
@@ -15,7 +15,7 @@ _REPEATS = 15
 
 
 def machine_rates() -> dict[str, float]:
-    """The best measured GFLOP/s of a large matrix product and of a large convolution, all cores at work."""
+    """The best measured GFLOP/s of a large matrix product and of a large convolution, on all cores."""
     side = _MATRIX_SIDE
     matrix = tf.random.normal((side, side))
     images, kernel = tf.random.normal((8, 56, 56, 128)), tf.random.normal((3, 3, 128, 128))
@@ -36,17 +36,17 @@ def _fastest(run: Callable[[], Any]) -> float:
 
 
 def counted_gflop(engine: GradientEngine, shape: tuple[int, ...], samples: int, classes: int) -> float:
-    """10^9 operations of the convolutions and matrix products that an image costs."""
+    """GFLOP of one image: those of the convolutions and matrix products in the engine's graph."""
     score: Score = "logit"
-    wanted, size = Pass(("abs", "g2"), score, engine.batch_size), engine.batch_size
+    spec, size = GraphSpec(("abs", "g2"), score, engine.batch_size), engine.batch_size
     noise = np.zeros((size, *shape), np.float32)
-    engine.sums(noise[0], noise, size, np.arange(classes, dtype=np.int64), wanted)
-    graph = engine.graph_of(wanted)
+    engine.gradient_sums(noise[0], noise, size, np.arange(classes, dtype=np.int64), spec)
+    graph = engine.graph_of(spec)
     return sum(map(_operations, graph.get_operations())) * samples / size / 1e9
 
 
 def _operations(operation: Any) -> int:
-    """Multiplications and additions of a convolution or matrix product; 0 for anything else."""
+    """Number of multiplications and additions in a convolution or matrix product; 0 for other operations."""
     if operation.type in {"Conv2D", "Conv2DBackpropInput"}:
         output = operation.inputs[-1].shape if operation.type == "Conv2DBackpropInput" else operation.outputs[0].shape
         height, width, channels, _ = operation.inputs[1].shape

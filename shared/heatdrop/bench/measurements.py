@@ -1,6 +1,7 @@
-"""What is measured, each a function that asks contenders and gives plain figures for a report."""
+"""The parts of the measurement: each function runs contenders and returns figures for the report."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -24,13 +25,13 @@ class Plan:
     """How much is measured.
 
     Attributes:
-        samples: n of the comparison.
-        classes: K of the comparison.
-        rounds: times that every contender explains an image, in turn; after one that does not count.
-        reference: samples of the map that errors are taken against.
-        error_samples: the n of the error study.
-        error_seeds: how often each.
-        many_images: how many images the memory of a long run is watched over.
+        samples: noisy copies of an image in the comparison.
+        classes: explained classes in the comparison.
+        rounds: how often each contender explains an image, after one round that is not counted.
+        reference: samples of the map that errors are measured against.
+        error_samples: the numbers of samples in the error study.
+        error_seeds: how many seeds are averaged for each of them.
+        many_images: how many images are explained to see whether memory grows.
     """
 
     samples: int = 20
@@ -43,14 +44,14 @@ class Plan:
 
 
 def compare(subject: Subject, peers: Sequence[Contender], plan: Plan, say: Say) -> Figures:
-    """Every contender on the same images, one after the other and round after round: seconds, memory, agreement."""
+    """Seconds, memory and agreement of all contenders on the same images, taking turns in each round."""
     figures: Figures = {}
     processes: list[Process] = []
-    try:
+    with ExitStack() as stack:
         for contender in (HEATDROP, *peers):
             say(f"starting {contender.name}")
             try:
-                processes.append(Process(contender, subject.folder, say))
+                processes.append(stack.enter_context(Process(contender, subject.folder, say)))
             except HeatdropError as error:
                 figures[contender.name] = {"unavailable": str(error)}
         agreement = _agreement(subject, processes, plan, say)
@@ -68,9 +69,6 @@ def compare(subject: Subject, peers: Sequence[Contender], plan: Plan, say: Say) 
                     seconds[name].append(answer.seconds)
                 else:
                     first[name] = answer.seconds
-    finally:
-        for process in processes:
-            process.__exit__(None, None, None)
     ours = median(seconds[HEATDROP.name])
     for process in processes:
         name = process.contender.name
@@ -89,7 +87,7 @@ def compare(subject: Subject, peers: Sequence[Contender], plan: Plan, say: Say) 
 
 
 def _agreement(subject: Subject, processes: Sequence[Process], plan: Plan, say: Say) -> dict[str, Figures]:
-    """How close each peer's map and Heatdrop's come for the same noise; also warms every process up."""
+    """How well each peer's map agrees with Heatdrop's for the same noise; also warms up each process."""
     image = subject.images[0]
     noise = np.random.Generator(np.random.Philox(key=11)).standard_normal((plan.samples, *image.shape), np.float32)
     classes = list(range(plan.classes))
@@ -105,7 +103,7 @@ def _agreement(subject: Subject, processes: Sequence[Process], plan: Plan, say: 
 
 
 def memory(subject: Subject, plan: Plan, say: Say) -> Figures:
-    """Peak resident memory with ten times the samples, and over many images; a process each."""
+    """Peak memory with ten times the samples, and over many images, each in a fresh process."""
     classes = list(range(plan.classes))
     peaks: Figures = {}
     for samples in (plan.samples, 10 * plan.samples):
@@ -128,7 +126,7 @@ def memory(subject: Subject, plan: Plan, say: Say) -> Figures:
 
 
 def scaling(subject: Subject, plan: Plan, say: Say) -> Figures:
-    """Heatdrop's seconds an image against n and the number of classes, and for several images."""
+    """Heatdrop's seconds by number of samples, of classes, and of images."""
     image, figures = subject.images[0], Figures()
     counts = range(1, min(plan.classes, subject.classes) + 1)
     with Process(HEATDROP, subject.folder, say) as process:
@@ -148,9 +146,9 @@ def scaling(subject: Subject, plan: Plan, say: Say) -> Figures:
 
 
 def errors(subject: Subject, plan: Plan, say: Say) -> Figures:
-    """Relative L2 error against many samples, true and as reported, for both samplings and two estimators."""
+    """Relative L2 error of maps, measured against one of many samples and as reported, for both samplings."""
     figures: Figures = {}
-    # In this process: the standard errors are wanted too.
+    # In this process, since a contender's process returns no standard errors.
     import keras
 
     from heatdrop.saliency import GradientEngine, smoothgrad
@@ -181,18 +179,18 @@ def errors(subject: Subject, plan: Plan, say: Say) -> Figures:
 
 
 def fewer_gradients(figures: Figures, counts: Sequence[int]) -> float:
-    """The share of the samples that stratified noise saves at equal error, which falls as one over root n."""
+    """The share of samples that stratified noise saves at equal error; the error falls with the root of n."""
     ratios = [figures["stratified"][n]["true"] / figures["independent"][n]["true"] for n in counts]
     return 1 - float(np.exp(2 * np.mean(np.log(ratios))))
 
 
 def relative_l2(found: Float, wanted: Float) -> float:
-    """The worst of the maps (..., H, W): the norm of the difference over the norm of what is wanted."""
+    """The largest relative L2 distance of maps (..., H, W): norm of the difference over norm of ``wanted``."""
     difference = np.linalg.norm(found - wanted, axis=(-2, -1))
     return float((difference / np.linalg.norm(wanted, axis=(-2, -1))).max())
 
 
 def cosine(found: Float, wanted: Float) -> float:
-    """The worst of the maps (..., H, W)."""
+    """The smallest cosine similarity of maps (..., H, W)."""
     product = np.sum(found.astype(np.float64) * wanted, axis=(-2, -1))
     return float((product / np.linalg.norm(found, axis=(-2, -1)) / np.linalg.norm(wanted, axis=(-2, -1))).min())

@@ -1,4 +1,4 @@
-"""Many images through the whole local cloud: how fast each stage is, what waits where, what memory does."""
+"""Sends many images through a local cloud; measures throughput, queues and memory, and counts what was lost."""
 
 import itertools
 import json
@@ -33,7 +33,7 @@ SAMPLE_SECONDS = 1.0
 
 @dataclass
 class Load(threading.Thread):
-    """What waits and how much memory is held, once a second, while a cloud works."""
+    """A thread that records queue lengths and memory once a second while a cloud works."""
 
     cloud: LocalCloud
     began: float
@@ -48,7 +48,7 @@ class Load(threading.Thread):
     __hash__ = threading.Thread.__hash__
 
     def run(self) -> None:
-        """Look until stopped."""
+        """Record until stopped."""
         while not self._stopping.wait(SAMPLE_SECONDS):
             at = round(time.monotonic() - self.began, 1)
             depths = {name: self._depth(self.cloud.deployment.outputs[name]) for name in QUEUES}
@@ -57,7 +57,7 @@ class Load(threading.Thread):
             self.memory.append((at, {name: held_mb(pid) for name, pid in processes.items()}))
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop recording."""
         self._stopping.set()
         self.join()
 
@@ -69,7 +69,7 @@ class Load(threading.Thread):
 
 
 def held_mb(pid: int) -> float:
-    """The memory that a process and those that it started hold now, in MB; 0 when it has ended."""
+    """Resident memory of a process and its children in MB; 0 if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -87,7 +87,7 @@ def load_test(
     logs: Path,
     progress: Callable[[str, int], None] = lambda stage, done: None,
 ) -> Figures:
-    """Drop ``count`` images, which take turns among ``files``, and wait until each has its final state."""
+    """Drop ``count`` images, going through ``files`` again and again, and wait until each has its final state."""
     before = _cpu_seconds()
     told: dict[State, list[float]] = {State.CLASSIFIED: [], State.EXPLAINED: []}
     with LocalCloud(parameters_of(bundle, settings), logs) as cloud:
@@ -126,7 +126,7 @@ def load_test(
 
 
 def compare(few: Figures, many: Figures) -> Figures:
-    """Both runs, and how much more an image costs in the large one than in the small one."""
+    """Both runs, and by what share the processor time of an image grew from the small to the large one."""
     growth = many["cpu_seconds_per_image"] / few["cpu_seconds_per_image"] - 1
     return {"machine": machine(), "few": few, "many": many, "cost_growth": growth}
 
@@ -137,7 +137,7 @@ def _artefacts(bucket: str) -> set[str]:
 
 
 def _whole(record: Record, stored: set[str]) -> bool:
-    """Whether an image is final, and all that its record names is there."""
+    """Whether an image is final and every artefact that its record names is stored."""
     named = record.artefacts
     return record.state.final and named <= stored and bool(named) == (record.state is State.EXPLAINED)
 
@@ -155,7 +155,7 @@ def _timings(records: Sequence[Record]) -> Figures:
 
 
 def _cpu_seconds() -> float:
-    """Processor time of this process and of those that it has started and that have ended."""
+    """Processor time of this process and of its ended children."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 

@@ -1,4 +1,4 @@
-"""The other end of a worker: a contender as an object."""
+"""Starts a contender's worker process and talks to it."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _PACKAGE_ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Answer:
-    """Maps (K, H, W), how long they took, and the most memory that the process has held so far."""
+    """Maps (K, H, W), the seconds they took, and the process's peak memory so far."""
 
     maps: Float
     seconds: float
@@ -33,10 +33,10 @@ class Answer:
 
 
 class Process:
-    """A contender in a process of its own; to be used as a context."""
+    """A contender in a process of its own; a context manager."""
 
     def __init__(self, contender: Contender, folder: Path, say: Callable[[str], None], **settings: Any) -> None:
-        """Start it and load the model; ``load_seconds`` tells how long that took.
+        """Start the process and load the model; ``load_seconds`` is how long that took.
 
         Raises:
             PeerUnavailable: its environment cannot be made.
@@ -59,7 +59,7 @@ class Process:
         self.load_seconds = float(self._read()["seconds"])
 
     def explain(self, image: Float, classes: list[int], samples: int, noise: Float | None = None) -> Answer:
-        """Explain one image (H, W, C) with noise of ``NOISE_LEVEL``, given as standard normals or its own.
+        """Explain one image (H, W, C) with noise of ``NOISE_LEVEL``; ``noise`` gives standard normals to use.
 
         Raises:
             ContenderFailed: the process ended.

@@ -1,4 +1,4 @@
-"""Maps computed by Captum, kept in a small file, so that the tests compare with it and need no torch."""
+"""Writes maps computed by Captum into a small file, so that tests can compare with them without torch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ SAMPLES, CLASSES = 8, 3
 
 
 def reference_noise(shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """The noise of the reference, (SAMPLES, *shape) standard normals."""
+    """The noise used for the reference: standard normals of (SAMPLES, *shape)."""
     return np.random.Generator(np.random.Philox(key=23)).standard_normal((SAMPLES, *shape), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What was measured, as a file for programs and a picture for people."""
+"""Writes what was measured as JSON and as a picture."""
 
 import json
 import os
@@ -18,7 +18,7 @@ _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "tf-keras-vis")
 
 
 def machine() -> Figures:
-    """What the figures came from: processor, cores, memory, versions, and how busy the machine was."""
+    """Where the figures were measured: processor, cores, memory, versions, and the load before."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)

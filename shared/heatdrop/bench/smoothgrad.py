@@ -1,4 +1,4 @@
-"""The whole measurement of SmoothGrad, part by part."""
+"""The measurement of SmoothGrad as a whole."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -26,9 +26,9 @@ def measure(
     Args:
         subject: model and images.
         parts: some of ``PARTS``.
-        peers: who is compared.
+        peers: the libraries to compare with.
         plan: how much is measured.
-        say: told what is being done.
+        say: called with a line on what is being done.
 
     Raises:
         InvalidRequest: an unknown part.
@@ -64,7 +64,7 @@ def _limits(subject: Subject, plan: Plan, contenders: dict[str, Any], say: Calla
 
 
 def _draw_conclusions(figures: dict[str, Any]) -> None:
-    """What follows from two parts together: how much faster a peer's error is reached."""
+    """Add what follows from two parts together: how many times faster Heatdrop is at equal error."""
     contenders, errors = figures.get("contenders", {}), figures.get("errors")
     if errors is None:
         return

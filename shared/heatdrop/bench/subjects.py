@@ -1,4 +1,4 @@
-"""The model and the images of a measurement, written to files that every contender reads."""
+"""The model and images of a measurement, written to files that all contenders read."""
 
 import json
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from heatdrop import images
 from heatdrop.errors import InvalidRequest
 from heatdrop.model.architectures import build
 from heatdrop.model.bundle import open_bundle
-from heatdrop.model.packing import load_keras
+from heatdrop.model.loading import load_keras_model
 from heatdrop.model.preprocessing import Convention, preprocess
 
 Float = NDArray[np.float32]
@@ -42,10 +42,10 @@ def prepare(architecture: str, size: int, bundle: Path | None, count: int, folde
     """Write what the contenders need to ``folder``.
 
     Args:
-        architecture: one of ``ARCHITECTURES``, with fixed random weights.
-        size: height and width of its input.
+        architecture: one of ``ARCHITECTURES``; gets fixed random weights.
+        size: height and width of its input in pixels.
         bundle: a bundle to measure instead, at its own size.
-        count: how many images: real radiographs in different crops.
+        count: number of images, real radiographs in different crops.
         folder: where to write.
 
     Raises:
@@ -55,7 +55,7 @@ def prepare(architecture: str, size: int, bundle: Path | None, count: int, folde
     convention: Convention = "densenet"
     if bundle is not None:
         opened = open_bundle(bundle)
-        model, name, convention = load_keras(opened), opened.model.name, opened.description.preprocess
+        model, name, convention = load_keras_model(opened), opened.model.name, opened.description.preprocess
     elif architecture not in ARCHITECTURES:
         raise InvalidRequest(f"architecture is {architecture!r}; choose one of {', '.join(ARCHITECTURES)}")
     else:
@@ -71,7 +71,7 @@ def prepare(architecture: str, size: int, bundle: Path | None, count: int, folde
 
 @cache
 def fixed_model(architecture: str, size: int = 64, classes: int = 3) -> keras.Model:
-    """A DenseNet whose weights are a pure function of its shape; its normalisations are as uneven as trained ones."""
+    """A DenseNet with weights that depend only on its shape, and normalisations as uneven as trained ones."""
     if architecture == SMALL:
         model = DenseNet([2, 2, 2, 2], weights=None, input_shape=(size, size, 3), classes=classes)
     else:
@@ -92,7 +92,7 @@ def _fixed_weights(variable: Any, random: np.random.Generator) -> Float:
 
 
 def layer_weights(model: keras.Model) -> dict[str, NDArray[Any]]:
-    """What another framework needs to build the same DenseNet: every weight as layer/name, and its shape."""
+    """What another framework needs to build the same DenseNet: weights by layer/name, and a description."""
     arrays: dict[str, NDArray[Any]] = {}
     for layer in model.layers:
         for variable in layer.weights:
@@ -105,7 +105,7 @@ def layer_weights(model: keras.Model) -> dict[str, NDArray[Any]]:
 
 
 def radiographs(size: tuple[int, int], count: int, convention: Convention = "densenet") -> Float:
-    """Real radiographs of the pydicom-data package, each crop a little tighter, as model input (count, H, W, 3)."""
+    """Radiographs of the pydicom-data package as model input (count, H, W, 3); each is cropped a little more."""
     folder = files("data_store") / "data"
     batch = []
     for index in range(count):

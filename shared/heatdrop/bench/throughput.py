@@ -1,4 +1,4 @@
-"""What one warm inference worker gets through in a second, by how many processors it has."""
+"""How many images per second one warm inference worker handles, by its number of processors."""
 
 import os
 import time
@@ -13,32 +13,30 @@ from heatdrop.model.bundle import Bundle
 from heatdrop.model.classifier import Classifier
 
 LAMBDA_MB_PER_VCPU = 1769
-"""Memory of a Lambda function for each vCPU that it gets, as AWS documents it."""
+"""MB of memory for which a Lambda function gets one vCPU, as AWS documents."""
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """One warm worker: medians over the rounds."""
+    """Medians over the rounds, for one warm worker; seconds are of one image."""
 
     cpus: int
     decode_seconds: float
-    """Of one image."""
     predict_seconds: float
-    """Of one image."""
     images_per_second: float
 
     @property
     def lambda_mb(self) -> int:
-        """The memory of a Lambda function that has so many vCPUs."""
+        """Memory of a Lambda function with this number of vCPUs."""
         return self.cpus * LAMBDA_MB_PER_VCPU
 
 
 def throughput(
     bundle: Bundle, image: Path, rounds: int, batch: int, progress: Callable[[str], None] = lambda step: None
 ) -> tuple[Throughput, ...]:
-    """Let workers on 1, 2, 4 ... processors decode and predict ``batch`` images each, in turn, ``rounds`` times.
+    """Let workers with 1, 2, 4 ... processors decode and predict ``batch`` images in turn, ``rounds`` times.
 
-    Decoding is done as in the inference function, in a process of its own.
+    As in the inference function, decoding has a process of its own.
     """
     data = image.read_bytes()
     counts = sorted({*(1 << n for n in range(8) if 1 << n <= available_cpus()), available_cpus()})
@@ -59,7 +57,7 @@ def available_cpus() -> int:
 
 
 def _worker(bundle: Bundle, count: int, stack: ExitStack) -> tuple[GuardedDecoder, Classifier]:
-    # Threads and processes stay on the processors of whoever started them.
+    # Threads and processes inherit the processors of the thread that starts them.
     with _confined_to(count):
         decoder = stack.enter_context(GuardedDecoder())
         decoder.start()
@@ -68,7 +66,7 @@ def _worker(bundle: Bundle, count: int, stack: ExitStack) -> tuple[GuardedDecode
 
 def _batch(decoder: GuardedDecoder, classifier: Classifier, data: bytes, batch: int) -> tuple[float, float]:
     decoding = predicting = 0.0
-    # The first is not counted: it may have to wait for the decoder to start.
+    # The first image is not counted: it may wait for the decoder to start.
     for number in range(batch + 1):
         started = time.perf_counter()
         decoded = decoder.decode(data, at_least=classifier.bundle.size)
@@ -91,7 +89,7 @@ def _summary(count: int, times: list[tuple[float, float]]) -> Throughput:
 
 @contextmanager
 def _confined_to(count: int) -> Iterator[None]:
-    """Run on ``count`` processors, where the system can say so."""
+    """Use ``count`` processors only, if the system supports that."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

@@ -1,9 +1,9 @@
-"""One contender in a process of its own: loaded once, then asked over standard input, a JSON object a line.
+"""The process of one contender: loads it once, then answers requests on standard input, one JSON object per line.
 
     {"image": "i.npy", "classes": [..], "samples": n, "sigma": s, "noise": "n.npy" or null, "maps": "m.npy"}
 
-Every answer is a JSON object with ``seconds`` and ``peak_mb``, the process's highest resident memory so far. Run as
-``python -m heatdrop.bench.worker MODULE FOLDER SETTINGS``; it imports nothing that a peer's environment may lack.
+Each answer is a JSON object with ``seconds`` and ``peak_mb``, the process's peak memory so far. Run as
+``python -m heatdrop.bench.worker MODULE FOLDER SETTINGS``; imports nothing that a peer's environment may lack.
 """
 
 import importlib
@@ -19,7 +19,7 @@ import numpy as np
 
 
 def main() -> None:
-    """Serve until standard input ends. What libraries print goes to standard error."""
+    """Answer until standard input ends. What libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     module, folder, settings = sys.argv[1:4]

@@ -11,9 +11,9 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line; whatever is wrong becomes a sentence and an exit code, never a traceback.
+    """Run the command line; an error becomes one sentence and an exit code, not a traceback.
 
-    1: it did not work, 2: it was asked for in a way that cannot work, 130: Ctrl-C.
+    Exit codes: 1 it failed, 2 it was called in a way that cannot work, 130 Ctrl-C.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -21,7 +21,7 @@ def main() -> None:
 
     from heatdrop.cli.app import app
 
-    # What Typer raises of options and arguments has no name of its own there.
+    # Typer has no public name for the errors that it raises for wrong options and arguments.
     wrong_usage: type[Exception] = BadParameter.__bases__[0]
     try:
         code = app(prog_name="heatdrop", standalone_mode=False)
@@ -54,7 +54,7 @@ def _say(sentence: str) -> None:
 
 
 def _usage(error: Any) -> str:
-    """What is wrong with how a command was called, and where it is said how to; nothing where help was printed."""
+    """What is wrong with a command line, and which ``--help`` explains it; empty if Typer printed the help already."""
     problem: str = error.format_message().replace("Value error, ", "").rstrip(".")
     if not problem:
         return ""

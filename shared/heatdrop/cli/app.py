@@ -32,7 +32,7 @@ from heatdrop.vocabulary import Architecture, ExplanationSettings, LabelRule, Re
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Every prediction of an image classifier comes back explained. Research software, not a medical device.",
+    help="Explains every prediction of an image classifier. Research software, not a medical device.",
 )
 
 
@@ -48,7 +48,9 @@ def run(
     demo: Annotated[bool, typer.Option("--demo", help="Use the radiographs of the pydicom-data package.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Send images the whole way: S3, Lambda, Batch, DynamoDB and SNS, on this machine.
+    """Send images through the whole pipeline (S3, Lambda, Batch, DynamoDB, SNS) on this machine.
+
+    Ends with exit code 1 if an image FAILED.
 
     Example: heatdrop run xrays/ --out out
     """
@@ -56,7 +58,7 @@ def run(
         raise InvalidRequest("name files, folders or patterns, or use --demo")
     files = find_files(paths or [])
     extras.require("local", "tensorflow")
-    ready = bundles.chosen(bundle)
+    ready = bundles.open_or_build(bundle)
     # Imported late: moto takes seconds, and a mistake in the command should be told at once.
     from heatdrop.local.send import STAGES, demo_files, send_files
 
@@ -72,7 +74,7 @@ def run(
 
 @app.command()
 def classify(paths: Paths, bundle: BundleFolder = None, as_json: Json = False) -> None:
-    """Predict the classes of images, in this process and without heatmaps.
+    """Predict the classes of images, without heatmaps and without a cloud.
 
     Example: heatdrop classify 'xrays/*.dcm' --json
     """
@@ -81,7 +83,7 @@ def classify(paths: Paths, bundle: BundleFolder = None, as_json: Json = False) -
     from heatdrop.explaining.files import classify_files
     from heatdrop.images import Limits
 
-    answers = classify_files(files, bundles.chosen(bundle), Limits())
+    answers = classify_files(files, bundles.open_or_build(bundle), Limits())
     _answer(console.track(answers, "classified", len(files), as_json), as_json)
 
 
@@ -94,20 +96,20 @@ def explain(
     bundle: BundleFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Predict the classes of images and draw why, in this process and without any cloud.
+    """Predict the classes of images and draw heatmaps, without a cloud.
 
     Example: heatdrop explain chest.dcm --out out
     """
     files = find_files(paths)
     output = OutputFolder(out)
-    ready = bundles.chosen(bundle)
+    ready = bundles.open_or_build(bundle)
     with native_output_hidden():
         from heatdrop.explaining.explainer import Explainer
         from heatdrop.explaining.files import explain_files
         from heatdrop.images import Limits
-        from heatdrop.saliency import one_batch_a_core
+        from heatdrop.saliency import run_batches_in_parallel
 
-        one_batch_a_core()
+        run_batches_in_parallel()
         explainer = Explainer(ready, settings, Limits())
     answers = explain_files(files, explainer, output, Limits())
     _answer(output.saved(console.track(answers, "explained", len(files), as_json)), as_json, out)
@@ -121,19 +123,21 @@ def train(
     weights: Annotated[str, typer.Option(help="auto, imagenet, none or a file to start from.")] = "auto",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs at the final size.")] = 5,
     image_size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the model's input in pixels.")] = 160,
-    small_first: Annotated[str, typer.Option(help="Epochs at smaller sizes before, like 64x6,96x6.")] = "",
-    labels: Annotated[LabelRule, typer.Option(help="kermany: PNEUMONIA is split by file name.")] = "folder",
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    small_first: Annotated[str, typer.Option(help="Epochs at smaller sizes first, like 64x6,96x6.")] = "",
+    labels: Annotated[LabelRule, typer.Option(help="kermany: split PNEUMONIA by file name.")] = "folder",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 32,
     learning_rate: Annotated[
-        float, typer.Option(help="Its peak, after half an epoch; a fifth of it for transfer.")
+        float, typer.Option(help="Peak learning rate, reached after half an epoch; transfer uses a fifth.")
     ] = 1.5e-3,
-    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better validation AUC before the end.")] = 5,
+    patience: Annotated[
+        int, typer.Option(min=1, help="Stop after so many epochs without a better validation AUC.")
+    ] = 5,
     precision: Annotated[str, typer.Option(help="auto (bfloat16 on a GPU), bfloat16 or float32.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    keep_source: Annotated[Path | None, typer.Option(help="Also write 8-bit weights and a card here.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    keep_source: Annotated[Path | None, typer.Option(help="Also write 8-bit weights and a model card here.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a DenseNet on labelled images and pack it as a bundle; run it again to go on after a stop.
+    """Train a DenseNet on labelled images and pack it as a bundle. Run it again to continue after an interruption.
 
     Example: heatdrop train chest_xray/ --labels kermany --out bundles/chest
     """
@@ -154,7 +158,7 @@ def train(
 
 
 def _answer(results: Iterable[Result], as_json: bool, output: Path | None = None) -> None:
-    """Print JSON lines as the answers come, or one table of all."""
+    """Print each result as a JSON line when it arrives, or all as one table."""
     if as_json:
         for result in results:
             console.print_json(result)

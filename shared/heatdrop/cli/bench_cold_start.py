@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from heatdrop.cli import bundles, console
 from heatdrop.cli.options import BundleFolder, Json
@@ -17,17 +16,17 @@ if TYPE_CHECKING:
 def cold_start(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", exists=True, dir_okay=False, help="The image to predict.")],
     bundle: BundleFolder = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each engine starts, and each worker has its turn.")] = 5,
-    batch: Annotated[int, typer.Option(min=1, help="Images that a warm worker takes in a turn.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each engine is started and each worker measured.")] = 5,
+    batch: Annotated[int, typer.Option(min=1, help="How many images a warm worker predicts in each round.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """Time fresh processes to their first prediction, LiteRT beside TensorFlow, and one warm worker.
+    """Time fresh processes until their first prediction, with LiteRT and with TensorFlow, and one warm worker.
 
     Example: heatdrop bench cold-start chest.dcm
     """
     from heatdrop.bench import cold_start as bench
 
-    ready = bundles.chosen(bundle)
+    ready = bundles.open_or_build(bundle)
     with console.messages.status("preparing") as status:
         report = bench.cold_start(ready, image, rounds, batch, progress=status.update)
     if as_json:
@@ -37,16 +36,14 @@ def cold_start(
 
 
 def show(report: "ColdStartReport") -> None:
-    """Print both engines side by side, and the warm worker by how much of a machine it has."""
-    starts = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("from a fresh process", "s to first prediction", "peak MB"):
-        starts.add_column(heading, justify="left" if heading.startswith("from") else "right")
+    """Print both engines side by side, then the warm worker for each number of processors."""
+    numbers: tuple[str, ...] = ("s to first prediction", "peak MB")
+    starts = console.table("from a fresh process", *numbers, right=numbers)
     for name, start in (("LiteRT", report.litert), ("TensorFlow, .keras", report.keras)):
         starts.add_row(name, f"{start.seconds:.2f}", f"{start.peak_mb:.0f}")
     console.answers.print(starts)
-    warm = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("one warm worker, vCPUs", "MB of Lambda for them", "ms to decode", "ms to predict", "images/s"):
-        warm.add_column(heading, justify="left" if heading.startswith("one") else "right")
+    numbers = ("MB of Lambda for them", "ms to decode", "ms to predict", "images/s")
+    warm = console.table("one warm worker, vCPUs", *numbers, right=numbers)
     for one in report.throughput:
         times = (f"{1000 * seconds:.1f}" for seconds in (one.decode_seconds, one.predict_seconds))
         warm.add_row(str(one.cpus), f"{one.lambda_mb:,}", *times, f"{one.images_per_second:.1f}")

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from heatdrop.cli import bundles, console, extras
 from heatdrop.cli.options import BenchOut, BundleFolder, Json, Samples
@@ -14,7 +13,8 @@ from heatdrop.vocabulary import ExplanationSettings
 
 def pipeline(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATH]...", help="Images that take turns; the demo's by default.")
+        list[str] | None,
+        typer.Argument(metavar="[PATH]...", help="Images that are dropped in turn; the demo's by default."),
     ] = None,
     images: Annotated[int, typer.Option(min=10, help="How many images are dropped.")] = 1000,
     bundle: BundleFolder = None,
@@ -22,12 +22,14 @@ def pipeline(
     out: BenchOut = Path("out/bench"),
     as_json: Json = False,
 ) -> None:
-    """Send a tenth of the images, then all of them, through a local cloud: throughput, queues, memory, nothing lost.
+    """Send a tenth of the images, then all of them, through a local cloud, and measure throughput, queues and memory.
+
+    Ends with exit code 1 if an image or an artefact was lost.
 
     Example: heatdrop bench pipeline --images 1000
     """
     extras.require("local", "tensorflow")
-    ready = bundles.chosen(bundle)
+    ready = bundles.open_or_build(bundle)
     # moto takes seconds to import.
     from heatdrop.bench import pipeline as bench
     from heatdrop.local.send import demo_files
@@ -61,9 +63,8 @@ def pipeline(
 
 def show(figures: dict[str, Any]) -> None:
     """Print both runs side by side."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("images", "classified/s", "explained/s", "CPU s an image", "lost"):
-        table.add_column(heading, justify="right")
+    headings = ("images", "classified/s", "explained/s", "CPU s an image", "lost")
+    table = console.table(*headings, right=headings)
     for run in (figures["few"], figures["many"]):
         rates = run["images_per_second"]
         table.add_row(

@@ -10,9 +10,10 @@ from rich.table import Table
 from heatdrop import vocabulary
 from heatdrop.cli import console
 from heatdrop.cli.options import BenchOut, Json, bounds
+from heatdrop.project import BUILD
 from heatdrop.quiet import native_output_hidden
 
-_SCRATCH = Path("build/bench")
+_SCRATCH = BUILD / "bench"
 
 
 def smoothgrad(
@@ -22,17 +23,19 @@ def smoothgrad(
     ] = "densenet201",
     image_size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the model's input in pixels.")] = 224,
     bundle: Annotated[Path | None, typer.Option(help="Measure this trained model instead.")] = None,
-    samples: Annotated[int, typer.Option(**bounds(vocabulary.Samples, min=1), help="Noisy copies an image.")] = 20,
-    classes: Annotated[int, typer.Option(min=1, max=3, help="Classes an image.")] = 3,
-    rounds: Annotated[int, typer.Option(min=1, help="How often every contender has its turn.")] = 5,
-    peers: Annotated[str, typer.Option(help="A comma-separated list, all or none.")] = "all",
-    parts: Annotated[str, typer.Option(help="Of contenders,limits,scaling,errors,memory.")] = "all",
+    samples: Annotated[
+        int, typer.Option(**bounds(vocabulary.Samples, min=1), help="How many noisy copies of an image are averaged.")
+    ] = 20,
+    classes: Annotated[int, typer.Option(min=1, max=3, help="How many classes of an image are explained.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each library explains an image.")] = 5,
+    peers: Annotated[str, typer.Option(help="Libraries to compare with: a comma-separated list, all or none.")] = "all",
+    parts: Annotated[str, typer.Option(help="What to measure, of contenders,limits,scaling,errors,memory.")] = "all",
     quick: Annotated[
-        bool, typer.Option("--quick", help="A few minutes with the small model, to see that it works.")
+        bool, typer.Option("--quick", help="Measure little, with a small model: to see that it works.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare SmoothGrad with tf-keras-vis, Xplique, PAIR saliency and Captum, in turn, on this machine.
+    """Compare SmoothGrad with tf-keras-vis, Xplique, PAIR saliency and Captum on this machine.
 
     Example: heatdrop bench smoothgrad --architecture densenet201
     """
@@ -61,7 +64,7 @@ def smoothgrad(
 
 
 def reference(file: Annotated[Path, typer.Argument(metavar="FILE.npz")]) -> None:
-    """Write the maps by Captum that the tests compare with.
+    """Compute maps with Captum for the tests to compare with.
 
     Example: heatdrop bench reference tests/data/captum_smoothgrad.npz
     """
@@ -72,7 +75,7 @@ def reference(file: Annotated[Path, typer.Argument(metavar="FILE.npz")]) -> None
 
 
 def show(figures: dict[str, Any]) -> None:
-    """Print a table of the contenders and a line for every other part."""
+    """Print a table of the libraries and a line for each other part."""
     machine = figures["machine"]
     about = (
         f"{figures['subject']}; {machine['processor']}, {machine['cores']} cores, load {machine['load_average']:.1f}"
@@ -85,9 +88,8 @@ def show(figures: dict[str, Any]) -> None:
 
 
 def _contenders(contenders: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "s/image", "x heatdrop", "peak MB", "warm-up s", "relative L2", "cosine"):
-        table.add_column(heading, justify="right" if heading else "left")
+    numbers = ("s/image", "x heatdrop", "peak MB", "warm-up s", "relative L2", "cosine")
+    table = console.table("", *numbers, right=numbers)
     for name, found in contenders.items():
         if "unavailable" in found:
             table.add_row(name, found["unavailable"])

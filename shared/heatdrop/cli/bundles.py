@@ -12,24 +12,31 @@ from heatdrop.quiet import native_output_hidden
 if TYPE_CHECKING:
     from heatdrop.model.bundle import Bundle
 
-app = typer.Typer(no_args_is_help=True, help="Model bundles.")
+app = typer.Typer(no_args_is_help=True, help="Make, check and publish model bundles.")
 app.command("certify")(certificates.certify)
 
 
 @app.command("build")
 def build(as_json: Json = False) -> None:
-    """Build the chest X-ray bundle that comes along, unless that was done.
+    """Build the bundle of the bundled chest X-ray model, unless it is there.
 
     Example: heatdrop bundle build
     """
-    _show(chosen(None), as_json)
+    _show(open_or_build(None), as_json)
 
 
 @app.command("pack")
 def pack(
     model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A Keras image classifier.")],
-    labels: Annotated[Path, typer.Option(help="A JSON list of class names, or one name a line, in output order.")],
-    preprocess: Annotated[str, typer.Option(help="How the model's input is made: densenet, imagenet, scale01, none.")],
+    labels: Annotated[
+        Path,
+        typer.Option(
+            help="Class names in the order of the model's outputs: a JSON list, Keras's class_indices, or one per line."
+        ),
+    ],
+    preprocess: Annotated[
+        str, typer.Option(help="How images are scaled for the model: densenet, imagenet, scale01 or none.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the bundle.")] = Path("bundle"),
     name: Annotated[str | None, typer.Option(help="The bundle's name; the model file's by default.")] = None,
     as_json: Json = False,
@@ -47,7 +54,7 @@ def pack(
 
 @app.command("check")
 def check(folder: Annotated[Path, typer.Argument(metavar="BUNDLE")], as_json: Json = False) -> None:
-    """Verify that every file of a bundle is the one that was packed.
+    """Check that no file of a bundle was changed since it was packed.
 
     Example: heatdrop bundle check bundles/skin
     """
@@ -62,10 +69,12 @@ def check(folder: Annotated[Path, typer.Argument(metavar="BUNDLE")], as_json: Js
 @app.command("push")
 def push(
     folder: Annotated[Path, typer.Argument(metavar="BUNDLE")],
-    uri: Annotated[str, typer.Argument(metavar="S3-URI", help="s3://bucket/prefix; a prefix for each model.")],
+    uri: Annotated[
+        str, typer.Argument(metavar="S3-URI", help="s3://bucket/prefix, with a prefix of its own for each model.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Upload a bundle to S3, where a deployed stack takes it from (its parameter BundleUri).
+    """Upload a bundle to S3, for a deployed stack to use (its parameter BundleUri).
 
     Example: heatdrop bundle push bundles/skin s3://models/skin/2
     """
@@ -99,11 +108,11 @@ def _show(found: "Bundle", as_json: bool) -> None:
     )
 
 
-def chosen(folder: Path | None) -> "Bundle":
-    """The bundle a person named, or the one that comes along, built when it is not there yet.
+def open_or_build(folder: Path | None) -> "Bundle":
+    """Open the bundle in ``folder``; without one, that of the bundled model, which is built on first use.
 
     Raises:
-        InvalidBundle: the named folder holds none.
+        InvalidBundle: the folder contains no bundle.
     """
     from heatdrop.model import default
     from heatdrop.model.bundle import open_bundle

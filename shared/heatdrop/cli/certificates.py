@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 from rich.progress import TaskID
-from rich.table import Table
 
 from heatdrop import vocabulary
 from heatdrop.cli import console
@@ -18,17 +17,24 @@ from heatdrop.vocabulary import ExplanationSettings, LabelRule
 def certify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle that gets the certificate.")],
     data: Annotated[
-        Path, typer.Argument(metavar="DATA_DIR", help="A folder of images for each class, not trained on.")
+        Path,
+        typer.Argument(
+            metavar="DATA_DIR", help="A folder with a folder of images for each class, none of them trained on."
+        ),
     ],
     images: Annotated[int, typer.Option(min=20, help="How many images are used.")] = 100,
     samples: Annotated[
-        int, typer.Option(**bounds(vocabulary.Samples, min=1), help="Noisy copies an image is averaged over.")
+        int, typer.Option(**bounds(vocabulary.Samples, min=1), help="How many noisy copies of an image are averaged.")
     ] = 20,
-    labels: Annotated[LabelRule, typer.Option(help="kermany: PNEUMONIA is split by file name.")] = "folder",
-    keep_source: Annotated[Path | None, typer.Option(help="Also write it on the card of this source folder.")] = None,
+    labels: Annotated[LabelRule, typer.Option(help="kermany: split PNEUMONIA by file name.")] = "folder",
+    keep_source: Annotated[
+        Path | None, typer.Option(help="Also write it into the model card of this source folder.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure whether a model's maps can be trusted, and write the answer into its bundle. Exit code 1: they cannot.
+    """Measure whether a model's maps can be trusted, and write the result into its bundle.
+
+    Ends with exit code 1 if they cannot.
 
     Example: heatdrop bundle certify bundles/skin held-out/ --images 200
     """
@@ -37,10 +43,10 @@ def certify(
     found = open_bundle(bundle)
     with native_output_hidden():
         from heatdrop.model.source import keep_certificate
-        from heatdrop.saliency import one_batch_a_core
+        from heatdrop.saliency import run_batches_in_parallel
         from heatdrop.trust.certify import certify as measure
 
-        one_batch_a_core()
+        run_batches_in_parallel()
     with console.progress_bar() as bar:
         stages: dict[str, TaskID] = {}
 
@@ -62,8 +68,8 @@ def certify(
 
 
 def show(certificate: Certificate) -> None:
-    """A row for each check, then the alarms."""
-    table = Table("check", "", "finding", box=None, pad_edge=False, header_style="bold")
+    """Print a row for each check, then the alarms."""
+    table = console.table("check", "", "finding")
     for check in certificate.checks:
         table.add_row(check.name, "[green]passed[/]" if check.passed else "[red]failed[/]", check.statement)
     console.answers.print(table)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from heatdrop.cli import console
 from heatdrop.cli.options import Json
@@ -27,12 +26,15 @@ _DAYS = {"day": 1.0, "week": 7.0, "month": 365 / 12}
 
 
 def cost(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS.jsonl", help="A results.jsonl whose times are taken.")],
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS.jsonl", help="The results.jsonl of a run, for its times.")
+    ],
     images: Annotated[float, typer.Option(min=1, help="How many images, like 1e6.")] = 1e6,
     per: Annotated[str, typer.Option(help="day, week or month.")] = "day",
     compute: Annotated[str, typer.Option(help=f"One of {', '.join(prices.COMPUTE)}.")] = prices.FARGATE,
     explain_seconds: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds an image takes on that compute, measured there.")
+        float | None,
+        typer.Option(min=0.001, help="Seconds that the heatmaps of an image take on that compute, measured there."),
     ] = None,
     job_start: Annotated[float, typer.Option(min=0, help="Seconds before a job's first image.")] = 30.0,
     spot_discount: Annotated[float, typer.Option(min=0, max=0.95, help="What Spot takes off, like 0.6.")] = 0.0,
@@ -46,7 +48,7 @@ def cost(
     plot: Annotated[Path | None, typer.Option(help="Also draw where the flow is full, as a PNG.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compute what images cost, and where the flow is full, from the times of a run and list prices.
+    """Compute what images cost and which limit is reached first, from the times of a run and from list prices.
 
     Example: heatdrop cost out/results.jsonl --images 1e6 --per day --compute g4dn.xlarge --explain-seconds 0.4
     """
@@ -107,19 +109,15 @@ def _measured(results: Path, explain_seconds: float | None) -> tuple[Timings, Se
 
 
 def _show_costs(thousand: dict[str, float], images: float, per: str) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("service")
-    table.add_column("$ per 1,000 images", justify="right")
-    table.add_column(f"$ per {per}", justify="right")
+    sums = ("$ per 1,000 images", f"$ per {per}")
+    table = console.table("service", *sums, right=sums)
     for service, dollars in [*thousand.items(), ("together", sum(thousand.values()))]:
         table.add_row(service, f"{dollars:.4f}", f"{dollars * images / 1000:,.2f}")
     console.answers.print(table)
 
 
 def _show_flow(day: Day, daily: float) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(f"limit, at {daily:,.0f} images a day")
-    table.add_column("in use", justify="right")
+    table = console.table(f"limit, at {daily:,.0f} images a day", "in use", right={"in use"})
     for name, share in day.utilisation.items():
         table.add_row(name, f"{share:.1%}")
     console.answers.print(table)

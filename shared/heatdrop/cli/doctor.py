@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from heatdrop.cli import console
 from heatdrop.cli.options import Json
@@ -42,10 +41,9 @@ def doctor(stack: Stack = None, local: Local = False, out: Folder = Path("out"),
 
 
 def _show(findings: "list[Finding]", checks: int) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("check", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("what was found, and what to do", overflow="fold")
+    table = console.table("check", "verdict", "what was found, and what to do")
+    for column in table.columns[:2]:
+        column.no_wrap = True
     for finding in findings:
         colour = _COLOURS[finding.verdict]
         table.add_row(finding.check, f"[{colour}]{finding.verdict}[/]", escape(printable(finding.sentence)))

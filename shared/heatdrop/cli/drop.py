@@ -18,14 +18,14 @@ from heatdrop.vocabulary import Drop
 
 def drop(
     paths: Paths,
-    bucket: Annotated[str | None, typer.Option(help="The input bucket of a stack, in place of its name.")] = None,
+    bucket: Annotated[str | None, typer.Option(help="The input bucket itself, instead of a stack's name.")] = None,
     stack: Stack = None,
     local: Local = False,
-    prefix: Annotated[str, typer.Option(help="Put in front of every key, like ward-3/.")] = "",
+    prefix: Annotated[str, typer.Option(help="Put before each key, like ward-3/.")] = "",
     out: Folder = Path("out"),
     as_json: Json = False,
 ) -> None:
-    """Put images into the input bucket of a cloud, which takes them on from there.
+    """Put images into the input bucket; the pipeline processes them from there.
 
     Example: heatdrop drop xrays/ --stack heatdrop
     """

@@ -15,9 +15,9 @@ Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, fold
 Out = Annotated[Path, typer.Option(help="Folder for results.jsonl and the heatmaps.")]
 BenchOut = Annotated[Path, typer.Option(help="Folder for the report (JSON) and its plot.")]
 BundleFolder = Annotated[
-    Path | None, typer.Option("--bundle", help="A model bundle; the chest X-ray model that comes along by default.")
+    Path | None, typer.Option("--bundle", help="A model bundle; by default the bundled chest X-ray model.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead, one object a line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
 def bounds(bounded: Any, **narrower: float) -> dict[str, Any]:
@@ -28,27 +28,26 @@ def bounds(bounded: Any, **narrower: float) -> dict[str, Any]:
 
 
 Samples = Annotated[
-    int, typer.Option(**bounds(vocabulary.Samples), help="SmoothGrad: noisy copies an image is averaged over; 0: none.")
+    int, typer.Option(**bounds(vocabulary.Samples), help="SmoothGrad: how many noisy copies are averaged; 0: no noise.")
 ]
 _SETTINGS: dict[str, Any] = {
-    "method": Annotated[Method, typer.Option(help="How heatmaps are made.")],
+    "method": Annotated[Method, typer.Option(help="The explanation method.")],
     "top": Annotated[int, typer.Option(**bounds(vocabulary.Top), help="How many of the best classes are explained.")],
     "samples": Samples,
     "noise_level": Annotated[
         float,
         typer.Option(
-            **bounds(vocabulary.NoiseLevel), help="Standard deviation of the noise as a share of the value range."
+            **bounds(vocabulary.NoiseLevel),
+            help="SmoothGrad: standard deviation of the noise, as a share of the image's value range.",
         ),
     ],
-    "estimator": Annotated[Estimator, typer.Option(help="Which statistic of the noisy gradients is drawn.")],
-    "dicom": Annotated[
-        bool, typer.Option("--dicom", help="Also write the overlays of DICOM images as DICOM, for a PACS.")
-    ],
+    "estimator": Annotated[Estimator, typer.Option(help="SmoothGrad: which statistic of the gradients is drawn.")],
+    "dicom": Annotated[bool, typer.Option("--dicom", help="Also write overlays of DICOM images as DICOM, for a PACS.")],
 }
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command that takes ``settings`` have an option for each of them; the defaults are the settings' own."""
+    """Give a command that takes ``settings`` an option for each, with the default of ``ExplanationSettings``."""
     defaults = ExplanationSettings()
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(defaults, name), annotation=annotation)
@@ -61,7 +60,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         settings = ExplanationSettings(**{name: values.pop(name) for name in _SETTINGS})
         command(settings=settings, **values)
 
-    # What Typer reads.
+    # Typer reads the options from the signature.
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + options
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 def redrive_images(
     images: Annotated[
-        list[str] | None, typer.Argument(metavar="[IMAGE_ID]...", help="FAILED images; all of them by default.")
+        list[str] | None, typer.Argument(metavar="[IMAGE_ID]...", help="Ids of FAILED images; all of them by default.")
     ] = None,
     stack: Stack = None,
     local: Local = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be brought back.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be processed again.")] = False,
     out: Folder = Path("out"),
     as_json: Json = False,
 ) -> None:
-    """Bring FAILED images and what could not be settled back into the pipeline, once the cause is mended.
+    """Process FAILED images again once the cause is fixed, and the failures that could not be recorded.
 
     Example: heatdrop redrive --stack heatdrop --dry-run
     """

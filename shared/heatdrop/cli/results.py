@@ -1,4 +1,4 @@
-"""``heatdrop results`` and ``heatdrop show``: what the API says, as tables and as files for analysis."""
+"""``heatdrop results`` and ``heatdrop show``: answers of the API as tables, and as files for analysis."""
 
 import csv
 import json
@@ -32,11 +32,11 @@ def results(
     state: Annotated[State | None, typer.Option(help="Only images in this state.")] = None,
     label: Annotated[str | None, typer.Option(help="Only images whose best class this is.")] = None,
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Least score of the best class.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only images of this model, by name or version.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="Only images whose key begins so.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Dropped at this time (of this machine) or later.")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Dropped before this time.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many; all by default.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only images of this model (name or version).")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Only images whose key begins with this.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only images dropped at this local time or later.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only images dropped before this local time.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images; all by default.")] = None,
     form: Annotated[Format, typer.Option("--format", help="parquet needs pyarrow and --output.")] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json: JSON lines.")] = False,
     output: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
@@ -72,7 +72,7 @@ def show(
     out: Folder = Path("out"),
     as_json: Json = False,
 ) -> None:
-    """Show all that is known about one image, with links to its heatmaps that end after minutes.
+    """Show all that is known about one image, with links to its heatmaps that expire after minutes.
 
     Example: heatdrop show 4f1c0a7b9d2e4f1c0a7b9d2e4f1c0a7b --stack heatdrop
     """
@@ -105,7 +105,7 @@ def show(
 
 
 def _certified(api: "ApiClient", version: str) -> str:
-    """What is known of the trustworthiness of a model's maps, in one line."""
+    """The certificate of a model's maps, in one line."""
     for model in api.get("models")["models"]:
         if model["version"] == version and model.get("certificate"):
             return f"certificate {Certificate.model_validate(model['certificate']).summary}"
@@ -113,7 +113,7 @@ def _certified(api: "ApiClient", version: str) -> str:
 
 
 def _row(image: dict[str, Any]) -> dict[str, Any]:
-    """One flat row; what is not known is None."""
+    """One flat row; missing values are None."""
     known = image["model"] or {}
     return {name: image.get(name) for name in COLUMNS} | {
         "model": known.get("name"),
@@ -139,7 +139,7 @@ def _tell(count: int, output: Path | None) -> None:
 
 
 def _write_lines(rows: Iterable[dict[str, Any]], form: Format, output: Path | None) -> int:
-    """Write each row as it comes; returns how many there were."""
+    """Write each row as it arrives; returns how many there were."""
     count = 0
     try:
         stream = output.open("w", encoding="utf-8", newline="") if output else sys.stdout

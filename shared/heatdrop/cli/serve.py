@@ -20,15 +20,15 @@ from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings
 @with_settings
 def serve(
     settings: ExplanationSettings,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes any that is free.")] = 8020,
-    view_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the viewer; 0: any.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0: any that is free.")] = 8020,
+    view_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the viewer; 0: any that is free.")] = 0,
     bundle: BundleFolder = None,
-    out: Annotated[Path, typer.Option(help="Folder for the logs, and for what other commands find it by.")] = Path(
-        "out"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the logs, and for the file by which other commands find the cloud.")
+    ] = Path("out"),
     as_json: Json = False,
 ) -> None:
-    """Keep the cloud up on this machine, for the AWS CLI, curl and the other commands, until Ctrl-C.
+    """Run the cloud on this machine until Ctrl-C, for the AWS CLI, curl and the other commands.
 
     Example: heatdrop serve --port 8020 --dicom
     """
@@ -37,7 +37,7 @@ def serve(
     if find_running(out):
         raise InvalidRequest(f"a cloud of {out} is running already; stop it, or choose another --out")
     extras.require("local", "tensorflow", "view")
-    ready, folder = bundles.chosen(bundle), OutputFolder(out)
+    ready, folder = bundles.open_or_build(bundle), OutputFolder(out)
     # Imported late: moto takes seconds, and a mistake in the command should be told at once.
     from heatdrop.local.serve import cloud_with_api
     from heatdrop.loopback import open_port, served
@@ -61,7 +61,7 @@ def serve(
 
 
 def show_addresses(running: RunningCloud, out: Path, viewer: str) -> None:
-    """Where everything is, and lines that can be pasted into another terminal."""
+    """Print where everything is, and commands that can be pasted into another terminal."""
     bucket, api = running.outputs["InputBucket"], running.outputs["ApiUrl"]
     exported = " ".join(f"{name}={shlex.quote(value)}" for name, value in running.environment.items())
     local = "--local" if out == Path("out") else f"--local --out {shlex.quote(str(out))}"

@@ -1,19 +1,18 @@
-"""What a person sees of a training: progress, a line for each epoch, and the measured figures at the end."""
+"""What ``heatdrop train`` prints: progress, a line for each epoch, and the measured figures at the end."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from rich.table import Table
 
 from heatdrop.cli import console
 from heatdrop.errors import InvalidRequest
 from heatdrop.model.dataset import Example
 from heatdrop.model.gpu import find_gpus
 from heatdrop.model.metrics import Metrics
-from heatdrop.model.train_command import Listener, available_weights, plan_stages, train
-from heatdrop.model.training import EpochReport, Recipe
+from heatdrop.model.recipe import EpochReport, Recipe
+from heatdrop.model.train_command import Callbacks, available_weights, plan_stages, train
 from heatdrop.text import first_problem
 
 
@@ -49,9 +48,9 @@ def train_with_progress(
                 f"validation AUC under shift {report.validation_auc:.3f}"
             )
 
-        listener = Listener(track, on_step, on_epoch, bar.console.print)
-        recipe = _recipe(choices, epochs, image_size, small_first, listener)
-        bundle, measured = train(data, recipe, output, output.name, listener, keep_source)
+        callbacks = Callbacks(track, on_step, on_epoch, bar.console.print)
+        recipe = _recipe(choices, epochs, image_size, small_first, callbacks)
+        bundle, measured = train(data, recipe, output, output.name, callbacks, keep_source)
     if as_json:
         console.print_json({"bundle": str(output), "model": bundle.model.model_dump(), "metrics": measured})
         return
@@ -60,8 +59,8 @@ def train_with_progress(
 
 
 def show_metrics(measured: dict[str, Metrics]) -> None:
-    """A table of the figures with their 95 % intervals."""
-    table = Table("", *measured, box=None, pad_edge=False, header_style="bold")
+    """Print the figures with their 95 % intervals."""
+    table = console.table("", *measured)
     for name in ("accuracy", "auc", "binary_accuracy", "sensitivity", "specificity"):
         cells = [_cell(metrics, name) for metrics in measured.values()]
         if any(cells):
@@ -76,16 +75,16 @@ def _cell(metrics: Metrics, name: str) -> str:
     return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
 
 
-def _recipe(choices: dict[str, Any], epochs: int, image_size: int, small_first: str, listener: Listener) -> Recipe:
+def _recipe(choices: dict[str, Any], epochs: int, image_size: int, small_first: str, callbacks: Callbacks) -> Recipe:
     try:
         if choices["precision"] == "auto":
             choices = choices | {"precision": "bfloat16" if find_gpus(required=False) else "float32"}
         draft = Recipe(**choices)
-        weights = available_weights(choices["weights"], draft.architecture, listener)
+        weights = available_weights(choices["weights"], draft.architecture, callbacks)
         return draft.model_copy(
             update={
                 "weights": weights,
-                # ImageNet's features were learnt on inputs that are not standardised.
+                # ImageNet's weights were trained on images that were not standardised.
                 "standardise": weights is None,
                 "stages": plan_stages(epochs, image_size, small_first, transfer=weights is not None),
             }

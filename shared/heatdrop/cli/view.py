@@ -17,12 +17,12 @@ from heatdrop.vocabulary import DISCLAIMER
 def view(
     stack: Stack = None,
     local: Local = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes any that is free.")] = 0,
-    browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = True,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0: any that is free.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     out: Folder = Path("out"),
     as_json: Json = False,
 ) -> None:
-    """Look at images and their heatmaps in the browser, with your own AWS credentials, until Ctrl-C.
+    """View images and their heatmaps in the browser, with your own AWS credentials, until Ctrl-C.
 
     Example: heatdrop view --stack heatdrop
     """
@@ -30,7 +30,7 @@ def view(
     from heatdrop.loopback import open_port, served
     from heatdrop.viewer.server import Viewer
 
-    # Whoever else has an account on this machine can reach the port, but not without the link.
+    # Other users of this machine can reach the port, but only the link contains the token.
     token = secrets.token_urlsafe()
     viewer = Viewer(target.outputs["ApiUrl"], target.signer, token)
     with open_port(port) as listener, served(viewer, listener) as address:

@@ -14,14 +14,18 @@ from heatdrop.vocabulary import State
 def watch(
     stack: Stack = None,
     local: Local = False,
-    label: Annotated[list[str] | None, typer.Option(help="Only this best class; may be repeated.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Only images whose best class this is; may be repeated.")
+    ] = None,
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Least score of the best class.")] = None,
     state: Annotated[list[State] | None, typer.Option(help="Only this state; may be repeated.")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="End after so many; else Ctrl-C ends it.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many notifications.")] = None,
     out: Folder = Path("out"),
     as_json: Json = False,
 ) -> None:
-    """Print the news of images as they come, through a queue that goes away again at the end.
+    """Print notifications as they arrive, until Ctrl-C.
+
+    They come through a queue that is deleted at the end.
 
     Example: heatdrop watch --stack heatdrop --state EXPLAINED --label NORMAL --min-score 0.9
     """
@@ -35,15 +39,15 @@ def watch(
         subscription = Subscription(topic, policy_of(label, min_score, state), wait_seconds=2)
         try:
             console.messages.print("Listening; Ctrl-C ends it.")
-            _print_news(subscription, count, as_json)
+            _print_notifications(subscription, count, as_json)
         finally:
             subscription.close()
     except (BotoCoreError, ClientError) as error:
-        raise CloudUnreachable(f"the news cannot be heard: {error}") from error
+        raise CloudUnreachable(f"notifications cannot be received: {error}") from error
 
 
 def policy_of(label: list[str] | None, min_score: float | None, state: list[State] | None) -> dict[str, Any]:
-    """The filter policy of a subscription, on the attributes of a notification."""
+    """The subscription's filter policy, by the attributes of a notification."""
     policy: dict[str, Any] = {}
     if label:
         policy["label"] = label
@@ -54,14 +58,14 @@ def policy_of(label: list[str] | None, min_score: float | None, state: list[Stat
     return policy
 
 
-def _print_news(subscription: Any, count: int | None, as_json: bool) -> None:
-    heard = 0
+def _print_notifications(subscription: Any, count: int | None, as_json: bool) -> None:
+    received = 0
     while True:
-        for news in subscription.pending():
+        for notification in subscription.pending():
             if as_json:
-                console.print_json(news)
+                console.print_json(notification)
             else:
-                console.show_news(news)
-            heard += 1
-            if heard == count:
+                console.show_notification(notification)
+            received += 1
+            if received == count:
                 return

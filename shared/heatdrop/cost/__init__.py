@@ -1,1 +1,1 @@
-"""What the pipeline costs and where it is full, computed: per-image times, a dated price table, a small simulation."""
+"""Computes costs and bottlenecks of the pipeline: times of an image, a dated price table, a small simulation."""

@@ -1,4 +1,4 @@
-"""Dollars for a thousand images: what each service is asked for one image, times what it takes for that."""
+"""Dollars for a thousand images: the requests that one image makes to each service, times their prices."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from heatdrop.vocabulary import HeatmapFiles
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds an image takes at each step. ``origin`` says where the figures come from."""
+    """Seconds that an image takes at each step; ``origin`` says where the figures come from."""
 
     infer: float
     """Fetch, decode and predict, in the inference function."""
@@ -25,13 +25,13 @@ class Timings:
 
 @dataclass(frozen=True)
 class Setup:
-    """The parameters of the deployed template that costs depend on, by their defaults."""
+    """The parameters that costs depend on, with the template's defaults."""
 
     lambda_gb: float = 2.0
     images_per_job: int = 50
     top: int = 3
     job_start: float = 30.0
-    """Seconds of compute that a job takes before its first image: container start and model."""
+    """Seconds until a job begins its first image: starting the container and loading the model."""
     spot_discount: float = 0.0
     stored_mb: float = 1.0
     """The picture, heatmaps and raw maps of an image, together."""
@@ -45,7 +45,7 @@ def measured_timings(records: Iterable[Mapping[str, Any]], origin: str) -> Timin
     """The median times of the explained images in a ``results.jsonl``.
 
     Raises:
-        InvalidRequest: it holds none.
+        InvalidRequest: it contains no explained image.
     """
     timed = [record["timings_ms"] for record in records if record["state"] == "EXPLAINED"]
     if not timed:
@@ -63,7 +63,7 @@ def class_count(records: Iterable[Mapping[str, Any]]) -> int:
 
 
 def stored_mb(records: Iterable[Mapping[str, Any]], folder: Path) -> float:
-    """The median size of an image's artefacts, in MB, of those that lie in ``folder``."""
+    """The median size in MB of an explained image's artefacts, which lie below ``folder``."""
     sizes = [
         sum((folder / path).stat().st_size for path in _artefacts(record))
         for record in records
@@ -98,7 +98,7 @@ OPEN_INDEX_UNITS, _LIST_INDEX_UNITS = 8, 10
 
 
 def calls_per_image(setup: Setup) -> dict[str, float]:
-    """What one image asks of each service, from the drop to the last notification; a test counts it."""
+    """Requests of one image to each service, from the drop to the last notification. A test counts them."""
     return {
         # The drop itself, its picture, three artefacts a class, and its share of the manifest.
         "PutObject": 2 + 3 * setup.top + 1 / setup.images_per_job,

@@ -1,4 +1,4 @@
-"""A day of the pipeline, second by second: where drops wait, and which limit is reached first."""
+"""Simulates a day of the pipeline second by second: where images wait, and which limit is reached first."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,16 @@ DAY = 24 * 3600
 
 @dataclass(frozen=True)
 class Capacity:
-    """What bounds the flow: the template's defaults, and quotas and rates of AWS in us-east-1."""
+    """What limits the throughput: the template's parameters and the account's quotas."""
 
     inference_concurrency: int = 20
     """InferenceConcurrency; an account's own default is 1,000, and much less in a new account."""
     submits_per_second: float = 50.0
-    """SubmitJob calls an account may make."""
+    """SubmitJob requests that AWS Batch accepts per second and account."""
     in_flight: int = 120_000
-    """Messages of one queue that may be received and not yet deleted."""
+    """Messages of one queue that may be in flight: received and not yet deleted."""
     jobs: int = 8
-    """MaxVcpus over four a job, for each of the two compute environments."""
+    """Jobs at once: MaxVcpus by four vCPUs for a job, in each of the two compute environments."""
     gpu_vcpus: float | None = None
     """Quota of vCPUs of GPU instances, of which a job takes four; 0 in a new account. None where none are used."""
     partition_writes: float = 1000.0
@@ -36,13 +36,13 @@ class Capacity:
 
 @dataclass(frozen=True)
 class Day:
-    """What a day was like."""
+    """The outcome of a simulated day."""
 
     utilisation: dict[str, float]
-    """Load over limit, by limit, on the average of the busy hours; above 1 a backlog grows."""
+    """Average load during the busy hours as a share of each limit; above 1 a backlog grows."""
     waiting_for_inference: NDArray[np.float64]
     waiting_for_heatmap: NDArray[np.float64]
-    """Images that wait, at each second."""
+    """Number of waiting images at each second."""
 
     @property
     def bottleneck(self) -> str:
@@ -90,13 +90,13 @@ def _explaining(batch: float, timings: Timings, setup: Setup, limits: Capacity) 
 
 
 _WINDOW = 5.0
-"""BatchingWindowSeconds: how long a lone drop waits for company."""
+"""The template's BatchingWindowSeconds: how long a drop waits for others to share a job with."""
 
 _VCPUS_A_JOB = 4
 
 
 def simulate(images: float, timings: Timings, setup: Setup, limits: Capacity, busy_hours: float = 24.0) -> Day:
-    """Let ``images`` come evenly within ``busy_hours`` of a day, and follow the two queues."""
+    """Let ``images`` arrive evenly within the first ``busy_hours`` of a day, and follow the two queues."""
     rate = images / (busy_hours * 3600)
     utilisation = load(rate, timings, setup, limits)
     infer_rate = min(_inference(batch_size(rate, setup), timings, setup, limits).values())

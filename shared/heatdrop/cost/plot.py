@@ -1,4 +1,4 @@
-"""The flow as a picture: how full each limit is, from a thousand to a hundred million images a day."""
+"""Draws how full each limit is, from a thousand to a hundred million images a day."""
 
 from itertools import cycle
 from pathlib import Path

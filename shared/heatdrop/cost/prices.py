@@ -1,4 +1,4 @@
-"""List prices in US dollars. Dated and written down by hand: check them before you rely on a sum."""
+"""List prices in US dollars, copied by hand at the date below: check them before you rely on a sum."""
 
 AS_OF = "2025-05"
 REGION = "us-east-1"
@@ -25,7 +25,7 @@ COMPUTE = (*INSTANCE_HOUR, FARGATE)
 
 
 def compute_hour(name: str) -> float:
-    """An hour of the compute that one job runs on, On-Demand."""
+    """On-Demand price of an hour of the compute that one job uses."""
     if name == FARGATE:
         vcpus, gigabytes = FARGATE_SHAPE
         return vcpus * FARGATE_VCPU_HOUR + gigabytes * FARGATE_GB_HOUR

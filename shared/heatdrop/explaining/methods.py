@@ -1,4 +1,4 @@
-"""From settings to maps: which method is run, and what of the settings it looks at."""
+"""The method that the settings ask for, and what its maps say about how they were made."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +12,7 @@ from heatdrop.saliency import ActivationMaps, GradientEngine, SaliencyMaps, smoo
 from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings
 
 MakeMaps = Callable[[NDArray[np.float32], NDArray[np.int64]], SaliencyMaps]
-"""Model input (B, H, W, C) and class indices (B, K) to maps."""
+"""Makes the maps of preprocessed images (B, H, W, C) for class indices (B, K)."""
 
 
 def method_of(model: keras.Model, settings: ExplanationSettings) -> MakeMaps:
@@ -33,17 +33,20 @@ def method_of(model: keras.Model, settings: ExplanationSettings) -> MakeMaps:
     )
 
 
-def method_provenance(settings: ExplanationSettings) -> dict[str, Any]:
-    """What must be known of the settings to make a map again and to read it."""
+def method_provenance(settings: ExplanationSettings, found: SaliencyMaps) -> dict[str, Any]:
+    """How maps were made, as far as it must be known to make them again and to read them.
+
+    ``score`` and ``sampling`` are those of the maps, whatever was asked for.
+    """
     if settings.method != "smoothgrad":
         return {
             "method": settings.method,
-            "score": "logit",
+            "score": found.score,
             "units": "none; the map of the last convolution, enlarged",
         }
     return {
-        "score": "logit",
-        "sampling": "stratified",
+        "score": found.score,
+        "sampling": found.sampling,
         **settings.model_dump(exclude={"top", "dicom"}),
         "units": "score per unit of preprocessed input, squared for squared and variance; maximum over channels",
     }

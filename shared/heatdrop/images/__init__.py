@@ -9,6 +9,7 @@ from heatdrop.errors import DamagedImage, EmptyFile, FileTooLarge, TooManyPixels
 from heatdrop.images.formats import Format, sniff, too_many_pixels
 from heatdrop.images.headers import read_header
 from heatdrop.images.raster import decode_raster, resize
+from heatdrop.quiet import native_output_hidden
 
 __all__ = ["DecodedImage", "Format", "Limits", "decode", "resize"]
 
@@ -62,13 +63,15 @@ def decode(data: bytes, *, at_least: tuple[int, int] | None = None, limits: Limi
         # pydicom takes longer to import than most images take to decode.
         from heatdrop.images.dicom import decode_dicom
 
-        pixels = decode_dicom(data, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+        with native_output_hidden():
+            pixels = decode_dicom(data, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
         return DecodedImage(pixels, format_, width=pixels.shape[1], height=pixels.shape[0])
     header = read_header(data, format_)
     if header.width * header.height > limits.max_pixels:
         raise TooManyPixels(too_many_pixels(format_, header.width, header.height, limits.max_pixels))
     if header.width < 1 or header.height < 1:
         raise DamagedImage(f"The {format_} says that its picture has no pixels; export it again.")
-    pixels = decode_raster(data, format_, header, at_least)
+    with native_output_hidden():
+        pixels = decode_raster(data, format_, header, at_least)
     width, height = (header.height, header.width) if header.orientation > 4 else (header.width, header.height)
     return DecodedImage(pixels, format_, width, height)

@@ -31,7 +31,6 @@ from heatdrop.errors import DamagedImage, TooManyPixels, UnsupportedImage
 from heatdrop.images.dicom_elements import integer, text, value
 from heatdrop.images.formats import too_many_pixels
 from heatdrop.images.headers import read_header
-from heatdrop.quiet import native_output_hidden
 
 PIXELS = {"PixelData": None, "FloatPixelData": 32, "DoubleFloatPixelData": 64}
 """The elements that can hold pixels, with the bits that a value of each has by definition."""
@@ -182,8 +181,7 @@ def stored_values(dataset: FileDataset, layout: Layout) -> tuple[NDArray[Any], s
     if layout.syntax.is_encapsulated:
         # Whatever else is installed: the same file must give the same picture everywhere.
         options["decoding_plugin"] = "pydicom" if layout.syntax == RLELossless else "pylibjpeg"
-    with native_output_hidden():
-        values, became = get_decoder(layout.syntax).as_array(pixels, index=0, **options)
+    values, became = get_decoder(layout.syntax).as_array(pixels, index=0, **options)
     return _stored_bits(values, layout), str(became["photometric_interpretation"])
 
 

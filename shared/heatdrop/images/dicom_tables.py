@@ -30,7 +30,9 @@ class LookupTable:
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.uint16]:
         """Map values of any shape; a fraction counts as the nearest whole number, NaN as 0."""
-        index = np.nan_to_num(np.rint(values)) - self.first if values.dtype.kind == "f" else values - self.first
+        whole = np.nan_to_num(np.rint(values)) if values.dtype.kind == "f" else values
+        # Wide and signed enough that a value below the first entry does not wrap round.
+        index = whole.astype(np.int32 if whole.dtype.itemsize <= 2 else np.float64) - self.first
         mapped: NDArray[np.uint16] = self.entries[np.clip(index, 0, len(self.entries) - 1).astype(np.intp)]
         return mapped
 

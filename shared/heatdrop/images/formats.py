@@ -28,6 +28,8 @@ class Header:
     orientation: int = 1
     grey: bool = False
     """Grey, perhaps with transparency, although the decoder may hand out colour."""
+    coding: str = ""
+    """The name of a way of coding JPEGs that is not read; empty for the others."""
     clear_grey: int | None = None
     """The one value of a grey PNG, in its own bits, that is transparent."""
     page_at: int = 0

@@ -17,6 +17,9 @@ _JPEG_MARKER = re.compile(rb"\xff+([\xc0-\xcf\xd8-\xfe])")
 """A marker that begins a segment or ends entropy-coded data: not a stuffed zero, a restart or a fill byte."""
 _JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """The SOF markers, JPEG-LS (found inside DICOM) among them."""
+_JPEG_CODINGS = {0xF7: "JPEG-LS", **dict.fromkeys((0xC3, 0xCB), "lossless")}
+_JPEG_CODINGS |= dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical")
+"""SOF markers of what is not read -> how it is coded (ITU T.81, table B.1)."""
 _JPEG_SOI, _JPEG_EOI, _JPEG_SOS, _JPEG_APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 _JPEG_MOST_SCANS = 32
 """Encoders write about 10. A file of a few megabytes can hold thousands, each as slow as a whole picture."""
@@ -38,7 +41,7 @@ def read_header(data: bytes, format_: Format) -> Header:
 
 def _read_jpeg(data: bytes) -> Header:
     size: tuple[int, int] | None = None
-    bits, orientation, scans, at = 8, 1, 0, 2
+    bits, coding, orientation, scans, at = 8, "", 1, 0, 2
     drawn = _DrawnBits()
     damage = "The JPEG ends before its last scan line: the upload was probably cut short; upload it again."
     end = len(data)
@@ -55,6 +58,7 @@ def _read_jpeg(data: bytes) -> Header:
         if code in _JPEG_FRAMES and size is None:
             bits, height, width = struct.unpack_from(">BHH", data, at + 2)
             size = (width, height)
+            coding = _JPEG_CODINGS.get(code, "")
             drawn.expect(data[at : at + length])
         elif code == _JPEG_APP1 and data.startswith(b"Exif\0\0", at + 2) and orientation == 1:
             orientation = tiff.exif_orientation(data[at + 8 : at + length])
@@ -68,7 +72,7 @@ def _read_jpeg(data: bytes) -> Header:
     if size is None:
         raise DamagedImage(cut_short("JPEG"))
     unended_at = end if damage and drawn.complete else None
-    return Header(*size, bits=bits, orientation=orientation, damage=damage, unended_at=unended_at)
+    return Header(*size, bits, orientation, coding=coding, damage=damage, unended_at=unended_at)
 
 
 class _DrawnBits:

@@ -97,6 +97,8 @@ def _imdecode(data: bytes, format_: str, flags: int) -> NDArray[np.unsignedinteg
 def _decode_jpeg(data: bytes, header: Header, reduction: int) -> NDArray[np.uint8]:
     if header.bits != 8:
         raise UnsupportedImage(f"The JPEG has {header.bits} bits a sample, and only 8 are read; save it as PNG.")
+    if header.coding:
+        raise UnsupportedImage(f"JPEG files with {header.coding} coding are not read; save it as PNG.")
     if header.unended_at is not None and _lacks_only_its_end(data, header.unended_at):
         lost = "its last bytes were lost or replaced; upload it again"
         message = f"The JPEG has all its scan lines but no end marker: {lost}."

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from heatdrop.errors import DamagedImage, UnsupportedImage
 from heatdrop.images import tiff
 from heatdrop.images.formats import Header, cut_short
-from heatdrop.images.tones import grey_to_rgb, over_black, scale, stretch
+from heatdrop.images.tones import over_black, scale, stretch
 
 # What is wrong with a file becomes a typed error; its complaints would only go to the terminal.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -51,6 +52,8 @@ _FORMATS = {_UNSIGNED, _SIGNED, _FLOAT, _UNDEFINED}
 """Sample formats that are read, the undefined one as unsigned (TIFF 6.0, page 80)."""
 _OPACITY = 2
 """The kind of extra sample that is an opacity not yet multiplied into the colours."""
+_BAND = 256
+"""Rows that are brought to 8 bits at a time."""
 
 
 def decode_tiff(data: bytes, header: Header) -> NDArray[np.uint8]:
@@ -71,13 +74,25 @@ def decode_tiff(data: bytes, header: Header) -> NDArray[np.uint8]:
         # tifffile does not undo the subsampling of colours, and libtiff, through OpenCV, does.
         return _decode_with_opencv(file)
     samples = _samples(file, page)
-    colours, extra = samples[..., : _CHANNELS[photometric]], samples[..., _CHANNELS[photometric] :]
+    # In bands, since whole copies of 100 megapixels would not fit into the memory that decoding may take. What is
+    # spread from its least to its greatest value has to be seen as a whole.
+    rows = len(samples) if _is_spread(page) else _BAND
+    pixels = np.empty((*samples.shape[:2], 3), np.uint8)
+    for top in range(0, len(samples), rows):
+        pixels[top : top + rows] = _shown(samples[top : top + rows], page)
+    return pixels
+
+
+def _shown(samples: NDArray[Any], page: tiff.Directory) -> NDArray[np.uint8]:
+    """Show (H, W, channels) samples as (H, W, 3), or (H, W, 1) where they are grey, over black."""
+    channels = _CHANNELS[page.first(tiff.PHOTOMETRIC, _BLACK_IS_ZERO)]
+    colours, extra = samples[..., :channels], samples[..., channels:]
     pixels = _colours(colours, page)
-    kinds = page.values.get(tiff.EXTRA, np.empty(0, int)).tolist()
-    if _OPACITY in kinds[: extra.shape[-1]]:
+    kinds = page.values.get(tiff.EXTRA, np.empty(0, int)).tolist()[: extra.shape[-1]]
+    if _OPACITY in kinds:
         opacity = _depth_to_8(extra[..., kinds.index(_OPACITY)], page)
         pixels = over_black(pixels, np.ascontiguousarray(opacity))
-    return grey_to_rgb(pixels)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def _refuse_what_is_not_read(page: tiff.Directory) -> None:
@@ -140,6 +155,7 @@ def _samples(file: bytes, page: tiff.Directory) -> NDArray[Any]:
     _check_pieces(page, height, width, channels if apart else 1)
     try:
         with tifffile.TiffFile(io.BytesIO(file)) as opened:
+            _check_lzw(opened.pages.first, file)
             # Threads would only take memory, and there is one processor.
             array = opened.pages.first.asarray(squeeze=False, maxworkers=1)
     except (NotImplementedError, ImportError) as error:
@@ -150,10 +166,21 @@ def _samples(file: bytes, page: tiff.Directory) -> NDArray[Any]:
     except Exception as error:
         # Decoders have errors of their own each, and a file at fault also makes them divide by zero or index too far.
         raise DamagedImage("The pixels of the TIFF make no sense; upload it again, or save it as PNG.") from error
-    array = array[:, 0]
-    if array.shape != ((channels, height, width, 1) if apart else (1, height, width, channels)):
+    # What it knows no type for comes back empty.
+    if array.shape != ((channels, 1, height, width, 1) if apart else (1, 1, height, width, channels)):
         raise DamagedImage("The TIFF contradicts itself about its size; export it again.")
-    return np.ascontiguousarray(np.moveaxis(array[..., 0], 0, -1)) if apart else array[0]
+    return np.moveaxis(array[:, 0, ..., 0], 0, -1) if apart else array[0, 0]
+
+
+def _check_lzw(page: Any, file: bytes) -> None:
+    """Undo LZW once without a buffer given: imagecodecs 2026.3 finds flawed codes only so, and crashes on them else.
+
+    Raises:
+        imagecodecs.ImcdError: the codes are flawed.
+    """
+    if page.compression == _LZW and page.fillorder == 1:
+        for start, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+            imagecodecs.lzw_decode(file[start : start + size])
 
 
 def _check_pieces(page: tiff.Directory, height: int, width: int, planes: int) -> None:
@@ -190,7 +217,6 @@ def _decode_with_opencv(file: bytes) -> NDArray[np.uint8]:
 def _colours(samples: NDArray[Any], page: tiff.Directory) -> NDArray[np.uint8]:
     """Show the colour channels of (H, W, channels) samples, as (H, W) or (H, W, 3)."""
     photometric = page.first(tiff.PHOTOMETRIC, _BLACK_IS_ZERO)
-    bits = page.first(tiff.BITS, 1)
     if photometric == _PALETTE:
         return _look_up(samples[..., 0], page)
     if photometric == _INKS:
@@ -199,16 +225,26 @@ def _colours(samples: NDArray[Any], page: tiff.Directory) -> NDArray[np.uint8]:
     if photometric in (_RGB, _YCBCR):
         return np.ascontiguousarray(_depth_to_8(samples, page))
     grey = np.ascontiguousarray(samples[..., 0])
-    # The range of more than 8 bits is seldom used in full (12-bit X-rays).
-    shown = stretch(grey) if bits > 8 else _depth_to_8(grey, page)
+    shown = stretch(grey) if _is_spread(page) else _depth_to_8(grey, page)
     return 255 - shown if photometric == _WHITE_IS_ZERO else shown
 
 
+def _is_spread(page: tiff.Directory) -> bool:
+    """Whether samples are shown from their least to their greatest value instead of by what their bits could hold.
+
+    Signed and floating-point ones are, and grey of more than 8 bits, whose range is seldom used in full (12-bit
+    X-rays).
+    """
+    grey = page.first(tiff.PHOTOMETRIC, _BLACK_IS_ZERO) in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
+    signed = page.first(tiff.SAMPLE_FORMAT, _UNSIGNED) in (_SIGNED, _FLOAT)
+    return signed or (grey and page.first(tiff.BITS, 1) > 8)
+
+
 def _depth_to_8(samples: NDArray[Any], page: tiff.Directory) -> NDArray[np.uint8]:
-    """Bring samples to 8 bits: unsigned ones by their range, others from their least to their greatest."""
+    """Bring samples to 8 bits: unsigned ones by what their bits can hold, others from their least to their greatest."""
     if samples.dtype.kind in "bu":
-        return scale(samples.view(np.uint8) if samples.dtype == bool else samples, 2 ** page.first(tiff.BITS, 1) - 1)
-    return stretch(samples)
+        return scale(samples.astype(np.uint8) if samples.dtype == bool else samples, 2 ** page.first(tiff.BITS, 1) - 1)
+    return stretch(np.ascontiguousarray(samples))
 
 
 def _look_up(numbers: NDArray[Any], page: tiff.Directory) -> NDArray[np.uint8]:
@@ -219,4 +255,4 @@ def _look_up(numbers: NDArray[Any], page: tiff.Directory) -> NDArray[np.uint8]:
         raise DamagedImage("The TIFF lacks its palette; export it again.")
     colours = palette[: 3 * 2**bits].reshape(3, -1).T
     table = (colours // 256 if colours.max() > 255 else colours).astype(np.uint8)
-    return np.asarray(table[numbers.astype(np.uint16)], np.uint8)
+    return np.asarray(np.take(table, numbers.astype(np.uint16), axis=0, mode="clip"), np.uint8)

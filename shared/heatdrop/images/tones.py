@@ -22,13 +22,13 @@ def stretch(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def scale(values: NDArray[Any], most: int) -> NDArray[np.uint8]:
-    """Map unsigned values from 0 to ``most`` to 0 to 255."""
+    """Map unsigned values from 0 to ``most`` to 0 to 255; greater ones, which only a flawed file has, become 255."""
     if most == 255:
         return np.ascontiguousarray(values, np.uint8)
     if most <= 65_535:
         table = np.rint(np.arange(most + 1) * (255 / most)).astype(np.uint8)
-        return np.asarray(table[values], np.uint8)
-    return np.rint(values * (255 / most)).astype(np.uint8)
+        return np.asarray(np.take(table, values, mode="clip"), np.uint8)
+    return np.asarray(np.rint(np.minimum(values, most) * (255 / most)), np.uint8)
 
 
 def over_black(pixels: NDArray[np.uint8], opacity: NDArray[np.uint8]) -> NDArray[np.uint8]:

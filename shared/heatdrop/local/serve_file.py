@@ -12,7 +12,7 @@ FILE = "serve.json"
 
 
 class RunningCloud(FrozenModel):
-    """Where a local cloud listens, its stack and the outputs of that; ``pid`` is the process of ``heatdrop serve``."""
+    """Where a local cloud listens, its stack and the stack's outputs; ``pid`` is the process of ``heatdrop serve``."""
 
     pid: int
     endpoint: str

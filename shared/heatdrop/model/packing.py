@@ -1,16 +1,13 @@
-"""From a trained Keras model to a bundle: export to LiteRT, check it equal, write everything under its digest."""
+"""From a trained Keras model to a bundle: try that it can be explained, export it to LiteRT, check that both agree."""
 
 import json
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from heatdrop.errors import InvalidBundle, InvalidRequest
 from heatdrop.images import DecodedImage
@@ -18,6 +15,10 @@ from heatdrop.model import bundle as bundles
 from heatdrop.model.bundle import Bundle, BundleDescription
 from heatdrop.model.certificate import Certificate
 from heatdrop.model.classifier import Classifier
+from heatdrop.model.explainability import check_explainable, trial_pictures
+from heatdrop.model.export import for_prediction, to_litert
+from heatdrop.model.labels import read_labels
+from heatdrop.model.loading import load_keras_file
 from heatdrop.model.preprocessing import CONVENTIONS, Convention, preprocess
 from heatdrop.vocabulary import ModelName
 
@@ -36,15 +37,28 @@ def pack(
     certificate: Certificate | None = None,
     source_digest: str | None = None,
 ) -> Bundle:
-    """Write ``model`` as a bundle to ``folder``, replacing a bundle that is there; until then that one stays whole.
+    """Write ``model`` as a bundle to ``folder``. A bundle that is there stays whole until it is replaced at the end.
+
+    The model is packed in float32 and without layers that only augment images in training.
+
+    Args:
+        model: a functional or sequential Keras classifier of (H, W, 3) pictures that gives probabilities.
+        folder: for the bundle.
+        name: of the model.
+        labels: a name for each class, in the order of the outputs; two for a single output, whose value is the
+            probability of the second.
+        preprocess_as: how the model's input is made of pixels.
+        training: how it was trained, for the description.
+        certificate: what was measured of its maps, if anything.
+        source_digest: of what it was built from, for the bundle that comes with Heatdrop.
 
     Raises:
-        InvalidBundle: the model is no classifier of (H, W, 3) pictures that gives probabilities, the labels do not
-            fit it, or its LiteRT export predicts differently.
+        InvalidBundle: the model is no such classifier, the labels do not fit it, it cannot be explained or exported to
+            LiteRT, or the export predicts differently. The message names the layer where that can be told.
         InvalidRequest: ``folder`` holds something else than a bundle.
     """
     check_free(folder)
-    model = _plain(model)
+    model = for_prediction(_plain(model))
     _, height, width, _ = model.input_shape
     outputs = model.output_shape[-1]
     if max(outputs, 2) != len(labels) or not bundles.are_labels(list(labels)):
@@ -55,6 +69,7 @@ def pack(
         staging = Path(scratch) / "bundle"
         staging.mkdir()
         model.save(staging / bundles.KERAS_MODEL, include_optimizer=False)
+        check_explainable(load_keras_file(staging / bundles.KERAS_MODEL), preprocess_as)
         (staging / bundles.LITERT_MODEL).write_bytes(to_litert(model))
         (staging / bundles.LABELS).write_text(json.dumps(list(labels), indent=2))
         description = BundleDescription(
@@ -76,10 +91,10 @@ def pack(
 
 
 def check_free(folder: Path) -> None:
-    """See that a bundle can be written to ``folder``, and nothing but a bundle is lost by it.
+    """Check that a bundle can be written to ``folder`` without anything else than a bundle being lost.
 
     Raises:
-        InvalidRequest: there is something else.
+        InvalidRequest: the folder holds something else, is a file, or is the working folder.
     """
     if folder.is_dir():
         parts = {*bundles.FILES, bundles.DESCRIPTION, bundles.PARTIAL}
@@ -93,63 +108,20 @@ def check_free(folder: Path) -> None:
 
 
 def pack_file(model: Path, labels: Path, preprocess_as: str, folder: Path, name: str) -> Bundle:
-    """Pack a ``.keras`` file with the class names of a labels file: a JSON list, or one name a line.
+    """Pack a ``.keras`` or ``.h5`` file with the class names that ``labels.read_labels`` finds in a labels file.
 
     Raises:
         InvalidBundle: as ``pack``; or a file cannot be read, or the model only by running code from it.
     """
-    try:
-        text = labels.read_text(encoding="utf-8-sig")
-        names = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
-    except (OSError, ValueError) as error:
-        raise InvalidBundle(f"the labels {labels} cannot be read: {error}") from error
     convention = next((known for known in CONVENTIONS if known == preprocess_as), None)
     if convention is None:
         raise InvalidBundle(f"preprocess is {preprocess_as!r}; choose one of {', '.join(CONVENTIONS)}")
-    return pack(
-        load_safely(model), folder, name=name, labels=[str(n) for n in names if str(n)], preprocess_as=convention
-    )
-
-
-def load_safely(path: Path) -> keras.Model:
-    """Load a ``.keras`` file without running any code from it.
-
-    Raises:
-        InvalidBundle: it is missing, damaged, or can only be loaded by running code from it.
-    """
-    if not path.is_file():
-        raise InvalidBundle(f"there is no Keras model {path}")
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        raise InvalidBundle(f"{path} is truncated, or no Keras model")
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        # What a damaged file makes Keras raise is of many kinds; its first line says what was found.
-        problem = str(error).strip().partition("\n")[0]
-        raise InvalidBundle(f"the Keras model {path} cannot be loaded safely: {problem}") from error
-
-
-def to_litert(model: keras.Model) -> bytes:
-    """Export to LiteRT in float32, for one image at a time."""
-    predict = tf.function(lambda x: model(x, training=False))
-    signature = predict.get_concrete_function(tf.TensorSpec((1, *model.input_shape[1:]), tf.float32))
-    # LiteRT reads variables that were never written (as NaN); as constants they are part of the file.
-    frozen = convert_variables_to_constants_v2(signature)
-    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen], model).convert())
-
-
-def load_keras(bundle: Bundle) -> keras.Model:
-    """Load the bundle's Keras model without running any code from it.
-
-    Raises:
-        InvalidBundle: it is missing, changed, or can only be loaded by running code from the file.
-    """
-    bundle.read(bundles.KERAS_MODEL)
-    return load_safely(bundle.folder / bundles.KERAS_MODEL)
+    names = read_labels(labels)
+    return pack(load_keras_file(model), folder, name=name, labels=names, preprocess_as=convention)
 
 
 def _plain(model: keras.Model) -> keras.Model:
-    """The model with one tensor in and one out, however its inputs and outputs are nested.
+    """The model with one input and one output that stand by themselves, and not in a list or dictionary.
 
     Raises:
         InvalidBundle: it does not take one picture of a fixed size and give one score for each class.
@@ -175,18 +147,21 @@ def _version(model: keras.Model, labels: Sequence[str], preprocess_as: Conventio
 
 
 def _check_equal(model: keras.Model, packed: Bundle) -> None:
-    """Compare LiteRT with Keras on pictures with structure: smooth noise of several scales, dark and bright."""
-    random = np.random.default_rng(0)
+    """Compare the probabilities of LiteRT and of Keras on trial pictures."""
     classifier = Classifier(packed)
-    for scale in (2, 8, 32):
-        coarse = random.integers(0, 256, (scale, scale, 3), np.uint8)
-        pixels = np.asarray(keras.ops.image.resize(coarse, packed.size), np.float32).clip(0, 255).astype(np.uint8)
+    for pixels in trial_pictures(packed.size):
         scores = model(preprocess(pixels, packed.description.preprocess)[None], training=False).numpy()[0]
-        if not ((scores >= 0) & (scores <= 1)).all():
-            given = f"{scores.min():.3g} to {scores.max():.3g}"
-            raise InvalidBundle(f"the model gives {given} for probabilities; end it in softmax or sigmoid")
         wanted = scores if len(scores) > 1 else np.array([1 - scores[0], scores[0]])
-        found = {p.label: p.score for p in classifier.classify(DecodedImage(pixels, "PNG", *pixels.shape[1::-1]))}
+        try:
+            predictions = classifier.classify(DecodedImage(pixels, "PNG", *pixels.shape[1::-1]))
+        except (ValueError, RuntimeError) as error:
+            raise InvalidBundle(
+                "the LiteRT export of the model cannot be run: " + str(error).partition("\n")[0]
+            ) from error
+        found = {prediction.label: prediction.score for prediction in predictions}
         difference = max(abs(found[label] - float(w)) for label, w in zip(packed.labels, wanted, strict=True))
         if not difference <= EXPORT_TOLERANCE:
-            raise InvalidBundle(f"the LiteRT export differs from Keras by {difference:.2g} in a probability")
+            raise InvalidBundle(
+                f"the LiteRT export differs from Keras by {difference:.2g} in a probability; "
+                "leave out what draws random numbers or keeps a state"
+            )

@@ -12,13 +12,21 @@ from heatdrop.model.bundle import Bundle
 from heatdrop.model.dataset import Dataset, Example, find_examples, load, split
 from heatdrop.model.metrics import Metrics
 from heatdrop.model.plots import plot_confusion, plot_history
-from heatdrop.model.training import EpochReport, Recipe, Stage, Trainer, judge
+from heatdrop.model.recipe import EpochReport, Recipe, Stage
+from heatdrop.model.training import Trainer, judge
 from heatdrop.vocabulary import Architecture
 
 
 @dataclass(frozen=True)
-class Listener:
-    """Who is told how it goes: while files are read, after every step, after every epoch."""
+class Callbacks:
+    """What is called while a training goes on.
+
+    Attributes:
+        track: wraps the files that are read, given them and their number; for a progress bar.
+        on_step: with the steps done and those of the whole training.
+        on_epoch: with the report of an epoch.
+        say: with a sentence for the person who trains.
+    """
 
     track: Callable[[Iterable[Example], int], Iterable[Example]] = lambda examples, total: examples
     on_step: Callable[[int, int], None] = lambda done, total: None
@@ -27,10 +35,16 @@ class Listener:
 
 
 def plan_stages(epochs: int, image_size: int, small_first: str, transfer: bool) -> tuple[Stage, ...]:
-    """The stages of a training; ``small_first`` is like ``64x6,96x6`` (epochs at smaller sizes before the rest).
+    """The stages of a training.
+
+    Args:
+        epochs: how many at the final size, the one that trains the head alone included.
+        image_size: the final side of the input, in pixels.
+        small_first: stages at other sizes before, written as ``64x6,96x6``: 6 epochs at 64 pixels, then 6 at 96.
+        transfer: whether the base has learnt before, so that the head is trained alone for an epoch first.
 
     Raises:
-        InvalidRequest: it is not.
+        InvalidRequest: ``small_first`` is written otherwise.
     """
     stages = []
     for part in filter(None, small_first.split(",")):
@@ -44,36 +58,41 @@ def plan_stages(epochs: int, image_size: int, small_first: str, transfer: bool) 
     return (*stages, Stage(size=image_size, epochs=max(1, epochs - int(transfer))))
 
 
-def available_weights(wanted: str, architecture: Architecture, listener: Listener) -> str | None:
-    """What Keras is to start from: ``auto`` is ImageNet weights where they can be had, else none.
+def available_weights(asked: str, architecture: Architecture, callbacks: Callbacks) -> str | None:
+    """The weights that a base starts from, as Keras takes them: "imagenet", a file, or None for random ones.
+
+    Args:
+        asked: ``imagenet``, ``none``, a file, or ``auto``: those of ImageNet where they can be downloaded, else none.
+        architecture: of the base.
+        callbacks: told when ``auto`` means none.
 
     Raises:
         InvalidRequest: ``imagenet`` was asked for and cannot be had, or the file is not there or does not fit.
     """
-    if wanted == "none":
+    if asked == "none":
         return None
-    if wanted not in {"auto", "imagenet"}:
-        if not Path(wanted).is_file():
-            raise InvalidRequest(f"weights is {wanted!r}; use auto, imagenet, none or a file of weights")
+    if asked not in {"auto", "imagenet"}:
+        if not Path(asked).is_file():
+            raise InvalidRequest(f"weights is {asked!r}; use auto, imagenet, none or a file of weights")
         try:
-            architectures.build(architecture, 2, weights=wanted, standardise=False)
+            architectures.build(architecture, 2, weights=asked, standardise=False)
         except Exception as error:
             problem = str(error).strip().partition("\n")[0]
-            raise InvalidRequest(f"the weights {wanted} do not fit {architecture}: {problem}") from error
-        return wanted
+            raise InvalidRequest(f"the weights {asked} do not fit {architecture}: {problem}") from error
+        return asked
     try:
         architectures.build(architecture, 2, weights="imagenet", standardise=False)
     except Exception as error:
         # Whatever keeps Keras from downloading them, the answer is the same.
-        if wanted == "imagenet":
+        if asked == "imagenet":
             raise InvalidRequest(f"the ImageNet weights cannot be downloaded ({error}); use --weights none") from error
-        listener.say("The ImageNet weights cannot be downloaded here: training from scratch.")
+        callbacks.say("The ImageNet weights cannot be downloaded here: training from scratch.")
         return None
     return "imagenet"
 
 
 def train(
-    data: Path, recipe: Recipe, output: Path, name: str, listener: Listener, keep_source: Path | None = None
+    data: Path, recipe: Recipe, output: Path, name: str, callbacks: Callbacks, keep_source: Path | None = None
 ) -> tuple[Bundle, dict[str, Metrics]]:
     """Train, judge and pack; a training that was cut short goes on where it was.
 
@@ -82,7 +101,7 @@ def train(
         recipe: everything that decides what is trained.
         output: folder for the bundle; ``<output>.training`` beside it holds the checkpoint and the pictures.
         name: the bundle's name.
-        listener: who is told how it goes.
+        callbacks: what is called meanwhile.
         keep_source: also write the model as 8-bit weights and a card there; the bundle is then made of those.
 
     Raises:
@@ -93,31 +112,18 @@ def train(
     packing.check_free(output)
     examples = find_examples(data, recipe.label_rule)
     largest = max(stage.size for stage in recipe.stages)
-    dataset = load(examples, largest, lambda found: listener.track(found, len(examples)))
+    dataset = load(examples, largest, lambda found: callbacks.track(found, len(examples)))
     for problem in dataset.unreadable:
-        listener.say(f"Left out: {problem}")
+        callbacks.say(f"Left out: {problem}")
     training, validation = split(dataset, recipe.validation_fraction, recipe.seed)
     work = output.resolve()
     work = work.with_name(work.name + ".training")
-    trainer = Trainer(recipe, training, validation, work, listener.on_step, listener.on_epoch)
+    trainer = Trainer(recipe, training, validation, work, callbacks.on_step, callbacks.on_epoch)
     model = trainer.run()
     if keep_source:
         source.round_weights(model)
     measured = judge(trainer, model)
-    card: dict[str, Any] = {
-        "name": name,
-        "architecture": recipe.architecture,
-        "image_size": recipe.image_size,
-        "standardise": recipe.standardise,
-        "labels": list(dataset.labels),
-        "training": {
-            "recipe": recipe.model_dump(mode="json"),
-            "images": {"training": _counts(training), "validation": _counts(validation)},
-            "epochs": [report.model_dump() for report in trainer.history],
-            "schedule_starts": trainer.schedule_starts,
-            "metrics": measured,
-        },
-    }
+    card = _card(name, trainer, measured)
     plot_history(trainer.history, work / "history.png")
     plot_confusion(measured["validation"]["confusion"], dataset.labels, work / "confusion.png")  # type: ignore[arg-type]
     if keep_source:
@@ -126,6 +132,25 @@ def train(
         model, output, name=name, labels=dataset.labels, preprocess_as="densenet", training=card["training"]
     )
     return bundle, measured
+
+
+def _card(name: str, trainer: Trainer, measured: dict[str, Metrics]) -> dict[str, Any]:
+    """What a model's card says: how it is built, how it was trained, and what it reached."""
+    recipe = trainer.recipe
+    return {
+        "name": name,
+        "architecture": recipe.architecture,
+        "image_size": recipe.image_size,
+        "standardise": recipe.standardise,
+        "labels": list(trainer.training.labels),
+        "training": {
+            "recipe": recipe.model_dump(mode="json"),
+            "images": {"training": _counts(trainer.training), "validation": _counts(trainer.validation)},
+            "epochs": [report.model_dump() for report in trainer.history],
+            "schedule_starts": trainer.schedule_starts,
+            "metrics": measured,
+        },
+    }
 
 
 def _counts(dataset: Dataset) -> dict[str, int]:

@@ -6,7 +6,7 @@ Pure: arrays in, arrays out.
 from heatdrop.saliency.activations import ActivationMaps
 from heatdrop.saliency.engine import GradientEngine
 from heatdrop.saliency.maps import SaliencyMaps
+from heatdrop.saliency.parallelism import run_batches_in_parallel
 from heatdrop.saliency.smoothgrad import smoothgrad
-from heatdrop.saliency.streams import one_batch_a_core
 
-__all__ = ["ActivationMaps", "GradientEngine", "SaliencyMaps", "one_batch_a_core", "smoothgrad"]
+__all__ = ["ActivationMaps", "GradientEngine", "SaliencyMaps", "run_batches_in_parallel", "smoothgrad"]

@@ -1,4 +1,4 @@
-"""What makes a GPU faster and a map less exact: used only where the maps prove to stay close enough to float32."""
+"""Settings that make a GPU faster and a map less exact. Each is used only if a map stays close to that in float32."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 0.01
-"""The greatest difference from float32 that is accepted: relative L2 of a map. At n = 20, sampling alone costs 0.16."""
+"""The greatest difference from float32 that is accepted: relative L2 of a map.
+
+With 20 samples, the sampling error alone is about 0.15 (``docs/methods.md``).
+"""
 
 Float = NDArray[np.float32]
 
 
 class Acceleration(StrEnum):
-    """In the order in which they are tried; each on top of those accepted before."""
+    """The settings, in the order in which they are tried: each together with those accepted before."""
 
     TENSOR_FLOAT_32 = "TensorFloat-32"
     XLA = "XLA"
@@ -27,11 +30,11 @@ class Acceleration(StrEnum):
 def accepted(
     candidates: Sequence[Acceleration], compute: Callable[[frozenset[Acceleration]], Float]
 ) -> frozenset[Acceleration]:
-    """Try each candidate and keep those that leave the maps as they are; why one is left out is logged.
+    """Those of ``candidates`` that change the maps by no more than ``TOLERANCE``; why one is left out is logged.
 
     Args:
         candidates: what to try, in this order.
-        compute: the maps (K, H, W, C) under some accelerations; plain float32 under none.
+        compute: computes the same maps (K, H, W, C) with the accelerations it is given; in plain float32 with none.
     """
     exact = compute(frozenset())
     used: frozenset[Acceleration] = frozenset()

@@ -1,4 +1,4 @@
-"""Class activation maps: coarser than SmoothGrad, one pass an image. The arithmetic is tf-keras-vis's.
+"""Class activation maps, computed by tf-keras-vis: coarser than SmoothGrad, and one pass an image.
 
 - ``gradcam``: Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, "Grad-CAM", ICCV 2017
 - ``gradcam++``: Chattopadhay, Sarkar, Howlader, Balasubramanian, "Grad-CAM++", WACV 2018
@@ -16,12 +16,14 @@ from numpy.typing import ArrayLike
 from heatdrop.errors import InvalidRequest
 from heatdrop.saliency import checks
 from heatdrop.saliency.engine import GradientEngine, engine_of
-from heatdrop.saliency.maps import Float, SaliencyMaps, settle
+from heatdrop.saliency.logits import logits_model
+from heatdrop.saliency.maps import Float, SaliencyMaps, empty_invalid
+from heatdrop.saliency.scores import Head
 from heatdrop.vocabulary import ACTIVATION_METHODS, ActivationMethod
 
 
 class ActivationMaps:
-    """Explains by what a convolutional layer saw, weighted by the gradient of a class's logit."""
+    """Explains by the feature maps of a convolutional layer, weighted by the gradient of a class's logit."""
 
     def __init__(self, model: keras.Model, method: ActivationMethod = "gradcam", *, layer: str | None = None) -> None:
         """Read the model.
@@ -29,7 +31,7 @@ class ActivationMaps:
         Args:
             model: a functional or sequential Keras classifier, its layers not nested in a model of their own.
             method: one of ``ACTIVATION_METHODS``.
-            layer: the name of a layer to look at; the last convolution by default.
+            layer: the name of the layer whose feature maps are used; the last convolution by default.
 
         Raises:
             InvalidRequest: no such method or layer, or a model without a convolution.
@@ -38,7 +40,7 @@ class ActivationMaps:
             raise InvalidRequest(f"method is {method!r}; choose one of {', '.join(ACTIVATION_METHODS)}")
         self.method = method
         self._engine = engine_of(model)
-        self._explain = _method(method, model, layer)
+        self._explain = _method(method, model, layer, self._engine.head)
 
     def maps(self, images: ArrayLike, classes: ArrayLike | None = None, *, top: int = 3) -> SaliencyMaps:
         """Explain images.
@@ -63,7 +65,8 @@ class ActivationMaps:
             for position, number in enumerate(chosen[index]):
                 maps[index, position] = self._explain(_score(self._engine, int(number)), image)
             found = {str(self.method): maps[index]}
-            remarks.append(tuple(settle(found, {self.method: np.zeros_like(maps[index])}, image, chosen[index])))
+            said = empty_invalid(found, {self.method: np.zeros_like(maps[index])}, image, chosen[index])
+            remarks.append((*said, *self._engine.head.missing("logit")))
         return SaliencyMaps(
             maps={self.method: maps},
             standard_errors={},
@@ -72,27 +75,26 @@ class ActivationMaps:
             scores=np.take_along_axis(scores, chosen, axis=1),
             samples=np.zeros(len(batch), np.int64),
             converged=np.ones(len(batch), np.bool_),
+            score=self._engine.head.explained("logit"),
             warnings=tuple(remarks),
         )
 
 
-def _method(method: ActivationMethod, model: keras.Model, layer: str | None) -> Callable[[Any, Float], Float]:
+def _method(
+    method: ActivationMethod, model: keras.Model, layer: str | None, head: Head
+) -> Callable[[Any, Float], Float]:
     # Imported here: only these methods need it.
     from tf_keras_vis.gradcam import Gradcam
     from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
     from tf_keras_vis.layercam import Layercam
-    from tf_keras_vis.utils.model_modifiers import ReplaceToLinear
 
     names = {known.name for known in model.layers}
     if layer is not None and layer not in names:
         raise InvalidRequest(f"layer is {layer!r}; the model has none of that name")
     if layer is None and not any(isinstance(known, keras.layers.Conv2D) for known in model.layers):
         raise InvalidRequest("model has no convolution of its own (one inside a nested model does not count)")
-    # A Softmax layer has no activation to make linear; a sequential model lacks what tf-keras-vis looks for.
-    ends_in_softmax = isinstance(model.layers[-1], keras.layers.Softmax)
-    flat = keras.Model(model.inputs, model.layers[-1].input if ends_in_softmax else model.outputs[0])
     kind = {"gradcam": Gradcam, "gradcam++": GradcamPlusPlus, "layercam": Layercam}[method]
-    method_of_model = kind(flat, model_modifier=ReplaceToLinear(), clone=True)
+    method_of_model = kind(logits_model(model, head.squash_layers))
     options = {"penultimate_layer": layer, "seek_penultimate_conv_layer": layer is None, "normalize_cam": False}
 
     def explain(score: Any, image: Float) -> Float:

@@ -1,4 +1,4 @@
-"""Whether what was asked for can be done; every message names the argument."""
+"""Checks of the arguments of ``smoothgrad``; every message names the argument."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,7 +27,7 @@ class Settings:
     tolerance: float | None
 
     def check(self, head: Head) -> None:
-        """Whether a model with this head can be explained so.
+        """Check the settings for a model with this head.
 
         Raises:
             InvalidRequest: an argument is out of its range.
@@ -35,7 +35,7 @@ class Settings:
         powers_needed(self.estimators)
         if self.score not in SCORES:
             raise InvalidRequest(f"score is {self.score!r}; choose one of {', '.join(SCORES)}")
-        if self.score == "probability" and head.squash is None:
+        if self.score == "probability" and self.score not in head.networks:
             raise InvalidRequest("score is 'probability', but the model ends in its logits; use 'logit'")
         if self.sampling not in SAMPLINGS:
             raise InvalidRequest(f"sampling is {self.sampling!r}; choose one of {', '.join(SAMPLINGS)}")
@@ -50,7 +50,7 @@ class Settings:
 
 
 def images(given: ArrayLike, input_shape: tuple[int | None, ...]) -> Float:
-    """(B, H, W, C) float32 that fits the model.
+    """The images as (B, H, W, C) float32, checked for a model with this input shape (H, W, C).
 
     Raises:
         InvalidRequest: the shape does not fit, or there are NaN or infinite values.
@@ -66,7 +66,7 @@ def images(given: ArrayLike, input_shape: tuple[int | None, ...]) -> Float:
 
 
 def noise(given: ArrayLike, samples: int, batch: Float) -> Float:
-    """(samples, B, H, W, C) float32.
+    """Noise that was given, as (samples, B, H, W, C) float32, checked for these samples and images.
 
     Raises:
         InvalidRequest: it has another shape, or there are NaN or infinite values.
@@ -80,7 +80,7 @@ def noise(given: ArrayLike, samples: int, batch: Float) -> Float:
 
 
 def seed(given: int) -> None:
-    """Whether a seed can be used.
+    """Check a seed.
 
     Raises:
         InvalidRequest: it does not fit 64 bits.

@@ -1,22 +1,24 @@
 """The result of every method: raw maps of a batch of images, and what must be known to read them."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heatdrop.saliency.noise import Sampling
 from heatdrop.saliency.scores import Head, Score
 
 Float = NDArray[np.float32]
 
 NO_SIGNAL = 1e-10
-"""A map is empty when moving its strongest pixel across the image's whole range would change the score by less."""
+"""A map is emptied if moving its strongest pixel across the whole range of the image would change the score by less."""
 
 SATURATED = 1e-4
-"""A probability this close to 1 leaves its gradient fewer than four digits in float32."""
+"""The gradient of a probability this close to 1 has fewer than four digits in float32."""
 
-# A map of squares has the unit of a square.
 _SQUARES = {"squared", "variance"}
+"""Estimators whose maps have the unit of a squared gradient."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class SaliencyMaps:
             of a model that ends in logits.
         samples: (B,) noisy copies used for each image; 0 means the plain gradient.
         converged: (B,) whether the relative errors came under the tolerance asked for; all True if none was.
+        score: what was differentiated; the probability where a model has no logit to be found.
+        sampling: how the noise was drawn, "given" if it came from outside; None without noise.
         seed: what the noise was drawn from.
         warnings: for each image, sentences about maps that should not be read as an explanation.
     """
@@ -45,6 +49,8 @@ class SaliencyMaps:
     scores: Float
     samples: NDArray[np.int64]
     converged: NDArray[np.bool_]
+    score: Score = "logit"
+    sampling: Sampling | Literal["given"] | None = None
     seed: int = 0
     warnings: tuple[tuple[str, ...], ...] = field(default=())
 
@@ -57,8 +63,22 @@ def relative_error(values: Float, errors: Float) -> Float:
     return rounded
 
 
-def settle(maps: dict[str, Float], errors: dict[str, Float], image: Float, classes: NDArray[np.int64]) -> list[str]:
-    """Empty the maps (K, H, W) of one image that carry nothing, in place, and say which: nothing is ever amplified."""
+def empty_invalid(
+    maps: dict[str, Float], errors: dict[str, Float], image: Float, classes: NDArray[np.int64]
+) -> list[str]:
+    """Set to zero, in place, the maps of one image that are not finite or next to nothing.
+
+    A map is drawn on a scale of its own: without this, rounding errors would be drawn as if they meant something.
+
+    Args:
+        maps: name to (K, H, W).
+        errors: their standard errors, which are set to zero with them.
+        image: (H, W, C), preprocessed; its range tells what is next to nothing.
+        classes: (K,) indices, for the sentences.
+
+    Returns:
+        A sentence about each map that was emptied.
+    """
     warnings = []
     span = float(image.max() - image.min()) or 1.0
     for name, values in maps.items():
@@ -77,14 +97,16 @@ def settle(maps: dict[str, Float], errors: dict[str, Float], image: Float, class
 
 
 def score_warnings(scores: Float, classes: NDArray[np.int64], score: Score, head: Head) -> list[str]:
-    """What the scores (K,) of one image mean for its maps."""
-    warnings = []
-    if score == "probability":
+    """What the scores (K,) of one image mean for its maps, when ``score`` was asked for."""
+    warnings = head.missing(score)
+    explained = head.explained(score)
+    if explained == "probability":
+        advice = ", use logit" if "logit" in head.networks else ""
         warnings += [
-            f"the probability of class {index} is {value:.6f}: so close to 1 its gradient is mostly rounding, use logit"
+            f"the probability of class {index} is {value:.6f}: so close to 1 its gradient is mostly rounding{advice}"
             for index, value in zip(classes, scores, strict=True)
             if value > 1 - SATURATED
         ]
-    if head.mirrored(score) and len(set(classes.tolist())) == 2:
+    if head.mirrored(explained) and len(set(classes.tolist())) == 2:
         warnings.append("what speaks for one of two classes speaks against the other: their maps are the same")
     return warnings

@@ -19,12 +19,13 @@ Sampling = Literal["stratified", "independent"]
 SAMPLINGS: tuple[Sampling, ...] = get_args(Sampling)
 
 STRATA = 5
-"""Samples in a block of stratified noise. Prime, so that multiplication permutes them."""
+"""Samples in a block of stratified noise: as many as there are strata. Prime, so that multiplying by a number modulo
+it permutes the strata."""
 
 BLOCK: dict[Sampling, int] = {"stratified": STRATA, "independent": 1}
 """How many consecutive samples depend on each other."""
 
-# The second word of the counter: what a stream is for.
+# The second word of Philox's counter keeps the streams for these three uses apart.
 _NORMALS, _WITHIN_STRATA, _PERMUTATIONS = range(3)
 
 

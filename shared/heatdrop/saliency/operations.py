@@ -1,7 +1,7 @@
-"""What a network is made of: descriptions in NumPy that can be rewritten, each of which builds its TensorFlow code.
+"""The operations of a network: weights in NumPy, which can be rewritten, and how each is computed in TensorFlow.
 
-Built operations have the value and the gradient of the Keras layers they stand for; only the cost differs. Images are
-(B, H, W, C) throughout. The kernels are those of ``tf.nn.conv2d``: (height, width, channels in, channels out).
+An operation has the value and the gradient of the Keras layer it stands for; only the cost differs. Images are
+(B, H, W, C). Kernels are those of ``tf.nn.conv2d``: (height, width, channels in, channels out).
 """
 
 from collections.abc import Callable
@@ -24,13 +24,16 @@ class Operation:
     """One step of a network."""
 
     def build(self, dtype: Any) -> Function:
-        """The step as a function of tensors of ``dtype``; its constants are made once, here."""
+        """The operation as a function of tensors of ``dtype``, a TensorFlow type. Its constants are made once, here."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
 class Affine(Operation):
-    """``x * scale + shift`` for each channel; ``scale`` None is 1. An inference-time batch normalisation."""
+    """``x * scale + shift`` for each channel (the last axis), as a batch normalisation does outside training.
+
+    ``scale`` None stands for 1.
+    """
 
     scale: Array | None
     shift: Array
@@ -97,8 +100,8 @@ class Convolution(Operation):
     def _backward(self, kernel: Any, dtype: Any) -> Function:
         """The gradient with respect to the input, given the one with respect to the output and the input itself.
 
-        TensorFlow's own gradient of a convolution runs at half the speed of a convolution on a CPU, so it is
-        written as one.
+        On a CPU, TensorFlow's gradient of a convolution takes twice as long as a convolution of the same size: so the
+        gradient is computed as a convolution.
         """
         height, width = self.kernel.shape[:2]
         if self.stride == 1:
@@ -122,9 +125,10 @@ class Convolution(Operation):
         return [size - 1 - before, size - 1 - after]
 
     def _backward_by_phases(self, dtype: Any) -> Function:
-        """Input pixels with the same remainder by the stride see the same taps: one small convolution serves each.
+        """The gradient of a convolution of stride s as s x s small convolutions, computed as one.
 
-        Row u = stride * i + p receives sum over j of upstream[i - j] * kernel[stride * j + p].
+        The gradient of row u = s i + p is the sum over j of upstream[i - j] * kernel[s j + p]: a convolution of the
+        upstream gradient with every s-th row of the kernel, a different one for each phase p = 0 .. s - 1.
         """
         height, width, channels, outputs = self.kernel.shape
         stride, reach = self.stride, -(-max(height, width) // self.stride)
@@ -177,7 +181,7 @@ class MaxPool(Operation):
 
     @property
     def _remembering(self) -> Function:
-        """Remembers where each maximum was; TensorFlow's own gradient searches again for every class."""
+        """Keeps the place of each maximum. TensorFlow's own gradient looks for it again for every class."""
         window = {"ksize": [1, *self.size, 1], "strides": [1, *self.strides, 1], "padding": self.padding}
 
         def pool(x: Any) -> Any:
@@ -216,7 +220,7 @@ class Dense(Operation):
 
 @dataclass(frozen=True, eq=False)
 class Concatenate(Operation):
-    """Channels of several tensors side by side."""
+    """Several tensors joined along their last axis, the channels."""
 
     @override
     def build(self, dtype: Any) -> Function:
@@ -225,14 +229,28 @@ class Concatenate(Operation):
 
 @dataclass(frozen=True, eq=False)
 class Squash(Operation):
-    """Logits to probabilities."""
+    """Logits to probabilities, computed in float32 whatever the network computes in.
+
+    Attributes:
+        name: which function.
+        axes: the axes that a softmax sums to 1 over, 0 being the batch; empty for a sigmoid.
+        size: how many values those axes hold.
+    """
 
     name: Squashing
+    axes: tuple[int, ...] = ()
+    size: int = 1
 
     @override
     def build(self, dtype: Any) -> Function:
-        squash: Function = tf.nn.softmax if self.name == "softmax" else tf.nn.sigmoid
-        return squash
+        return lambda x: tf.cast(self._squash(tf.cast(x, tf.float32)), dtype)
+
+    def _squash(self, x: Any) -> Any:
+        if self.name == "sigmoid":
+            return tf.nn.sigmoid(x)
+        if len(self.axes) == 1:
+            return tf.nn.softmax(x, self.axes[0])
+        return tf.exp(x - tf.reduce_logsumexp(x, self.axes, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -249,6 +267,8 @@ class Opaque(Operation):
     layer: Function
     arguments: Any
     """(args, kwargs) as Keras recorded them, with ``Reference`` in place of tensors."""
+    several: bool = False
+    """Whether it has several results; they are given as one flat list, of which ``Item`` takes one."""
 
     @override
     def build(self, dtype: Any) -> Function:
@@ -256,9 +276,15 @@ class Opaque(Operation):
             args, kwargs = keras.tree.map_structure(
                 lambda leaf: tensors[leaf.position] if isinstance(leaf, Reference) else leaf, self.arguments
             )
-            return tf.cast(self.layer(*args, **kwargs), dtype)
+            results = [_as_float(leaf, dtype) for leaf in keras.tree.flatten(self.layer(*args, **kwargs))]
+            return results if self.several else results[0]
 
         return call
+
+
+@dataclass(frozen=True, eq=False)
+class Rearrangement(Opaque):
+    """Moves or picks values without changing any of them: a reshape, a transpose, a slice, a cast."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +292,24 @@ class Activation(Opaque):
     """Any activation function that is neither ReLU, softmax nor sigmoid."""
 
 
+@dataclass(frozen=True, eq=False)
+class Item(Operation):
+    """One of the several results of an ``Opaque`` operation."""
+
+    position: int
+
+    @override
+    def build(self, dtype: Any) -> Function:
+        return lambda results: results[self.position]
+
+
+def _as_float(value: Any, dtype: Any) -> Any:
+    """A floating-point tensor in the network's ``dtype``; indices, masks and None stay what they are."""
+    is_float = tf.is_tensor(value) and value.dtype.is_floating
+    return tf.cast(value, dtype) if is_float else value
+
+
 def _with_own_gradient(function: Function) -> Function:
-    """``function`` gives (value, gradient function); TensorFlow shall use both."""
+    """A function whose gradient is the one given; ``function`` returns (value, gradient function)."""
     wrapped: Function = tf.custom_gradient(function)
     return wrapped

@@ -1,11 +1,11 @@
-"""Exact rewrites of a network: the same function for less work.
+"""Rewrites a network so that it computes the same function with less work.
 
-- A batch normalisation that follows a convolution becomes part of it.
-- One that is followed by a ReLU, as in a DenseNet, loses its multiplication: relu(a x + b) is
-  |a| relu(sign(a) x + b / |a|), and |a| goes into the next convolution.
-- A 1x1 convolution and the average pooling behind it commute; pooling first leaves a quarter of the pixels.
+- A batch normalisation behind a convolution becomes part of its kernel and bias.
+- One before a ReLU, as in a DenseNet, becomes an addition: relu(a x + b) = |a| relu(sign(a) x + b / |a|), and |a| goes
+  into the kernel of the next convolution.
+- A 1x1 convolution and the average pooling behind it change places: pooling first leaves it a quarter of the pixels.
 
-Constants are combined in float64 and rounded once.
+Constants are combined in float64 and rounded to float32 once.
 """
 
 from dataclasses import dataclass, replace
@@ -18,13 +18,13 @@ from heatdrop.saliency.operations import Affine, Array, AveragePool, Convolution
 
 
 def simplify(network: Network) -> Network:
-    """An equal network that costs less to compute and to differentiate."""
+    """A network of the same values and gradients that costs less to compute and to differentiate."""
     rewriter = _Rewriter()
     renamed: list[Value] = []
     uses = _count_uses(network)
     for index, node in enumerate(network.nodes):
         inputs = tuple(renamed[value.index] for value in node.inputs)
-        result = rewriter.input() if node.operation is None else rewriter.emit(node.operation, inputs)
+        result = rewriter.input() if node.operation is None else rewriter.emit(node.operation, inputs, node.layer)
         if uses[index] > 1:
             rewriter.shared.add(result)
         renamed.append(result)
@@ -41,10 +41,10 @@ class _Producer:
 
 
 class _Rewriter:
-    """Takes the operations in order and rewrites each with the one before it.
+    """Takes the operations in their order and combines each with the one before it, where a rewrite applies.
 
-    What is replaced stays among ``nodes`` and is dropped at the end unless something else needs it. An operation may
-    only be moved into its producer if nobody else takes the producer's result.
+    An operation that was replaced stays among ``nodes``; it is dropped at the end if nothing needs it any more. An
+    operation must not become part of the one before it when something else needs the result of that one.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class _Rewriter:
     def input(self) -> Value:
         return self._append(Node(None))
 
-    def emit(self, operation: Operation, inputs: tuple[Value, ...]) -> Value:
+    def emit(self, operation: Operation, inputs: tuple[Value, ...], layer: str = "") -> Value:
         if len(inputs) == 1:
             before = self.nodes[inputs[0].index]
             producer = _Producer(before.operation, before.inputs, inputs[0] in self.shared)
@@ -65,7 +65,7 @@ class _Rewriter:
                     for step in operations:
                         value = (self.emit(step, value),)
                     return value[0]
-        return self._append(Node(operation, inputs))
+        return self._append(Node(operation, inputs, layer))
 
     def _append(self, node: Node) -> Value:
         self.nodes.append(node)
@@ -73,7 +73,7 @@ class _Rewriter:
 
 
 def _into_convolution(operation: Operation, producer: _Producer) -> list[Operation] | None:
-    """Affine or ReLU behind a convolution."""
+    """An affine or a ReLU behind a convolution becomes part of it."""
     convolution = producer.operation
     if not isinstance(convolution, Convolution) or convolution.relu or producer.shared:
         return None
@@ -87,7 +87,7 @@ def _into_convolution(operation: Operation, producer: _Producer) -> list[Operati
 
 
 def _out_of_relu(operation: Operation, producer: _Producer) -> list[Operation] | None:
-    """ReLU behind an affine: its scale comes out behind the ReLU."""
+    """The scale of an affine before a ReLU moves behind it: relu(a x + b) = |a| relu(sign(a) x + b / |a|)."""
     affine = producer.operation
     if not isinstance(operation, Relu) or not isinstance(affine, Affine) or affine.scale is None:
         return None
@@ -102,14 +102,17 @@ def _out_of_relu(operation: Operation, producer: _Producer) -> list[Operation] |
 
 
 def _past_pooling(operation: Operation, producer: _Producer) -> list[Operation] | None:
-    """Affine before an average: the average first."""
+    """An affine and the average behind it change places, so that the affine has fewer pixels."""
     if isinstance(operation, AveragePool | GlobalAverage) and isinstance(producer.operation, Affine):
         return [operation, producer.operation]
     return None
 
 
 def _into_weights(operation: Operation, producer: _Producer) -> list[Operation] | None:
-    """Affine before a convolution or a dense layer. A shift cannot pass the zeros around an image."""
+    """An affine before a convolution or a dense layer becomes part of its weights.
+
+    Not if it shifts what a convolution pads with zeros: the zeros are not shifted.
+    """
     affine = producer.operation
     if not isinstance(affine, Affine) or not isinstance(operation, Convolution | Dense):
         return None
@@ -122,7 +125,7 @@ def _into_weights(operation: Operation, producer: _Producer) -> list[Operation] 
 
 
 def _pool_first(operation: Operation, producer: _Producer) -> list[Operation] | None:
-    """Average pooling behind a 1x1 convolution."""
+    """A 1x1 convolution and the average pooling behind it change places."""
     convolution = producer.operation
     if not isinstance(operation, AveragePool) or not isinstance(convolution, Convolution):
         return None

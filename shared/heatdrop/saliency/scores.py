@@ -1,72 +1,195 @@
 """The score of a class: what is differentiated."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from heatdrop.errors import InvalidRequest
-from heatdrop.saliency.network import Network, live_nodes, read_network
-from heatdrop.saliency.operations import Activation, Function, Squash
+from heatdrop.saliency.network import Network, Node, Value, live_nodes
+from heatdrop.saliency.noise import standard_normals
+from heatdrop.saliency.operations import (
+    Activation,
+    Affine,
+    Concatenate,
+    Convolution,
+    Dense,
+    Function,
+    Item,
+    Opaque,
+    Operation,
+    Rearrangement,
+    Squash,
+)
+from heatdrop.saliency.reading import read_network
 from heatdrop.saliency.rewriting import simplify
 
 Score = Literal["logit", "probability"]
 SCORES: tuple[Score, ...] = get_args(Score)
 
+_UNKNOWN_SIDE = 224
+"""Height and width at which a model that takes any size is tried."""
+
+_ROUNDING = 1e-4
+"""How far rounding may take a probability, or a sum of them, above 1."""
+
 
 @dataclass(frozen=True)
 class Head:
-    """A classifier in two parts.
+    """The scores of a classifier that can be differentiated.
 
     Attributes:
-        logits: (B, H, W, C) to (B, outputs), before the squashing function.
-        squash: that function; None for a model that ends in logits.
-        classes: how many classes the scores are for. A single sigmoid output z is read as two, with logits (-z, z).
+        networks: (B, H, W, C) to (B, outputs) for each score. A model that ends in its logits has no probability; one
+            whose output is made of several probabilities, such as the mean of an ensemble, has no logit.
+        classes: how many classes the scores are for.
+        squashes: the functions that make the logits probabilities; empty if there are none.
+        squash_layers: the paths of their layers, in the same order.
+        two_sided: whether a single output is read as two classes: a logit z as (-z, z), a probability p as (1 - p, p).
     """
 
-    logits: Network
-    squash: Squash | None
+    networks: Mapping[Score, Network]
     classes: int
+    squashes: tuple[Squash, ...] = ()
+    squash_layers: tuple[str, ...] = ()
     two_sided: bool = False
+
+    @property
+    def predicted(self) -> Score:
+        """What the model itself gives: probabilities, unless it ends in its logits."""
+        return "probability" if "probability" in self.networks else "logit"
+
+    def explained(self, score: Score) -> Score:
+        """The score that is differentiated when ``score`` is asked for: the other one where there is only that."""
+        return score if score in self.networks else self.predicted
+
+    def missing(self, score: Score) -> list[str]:
+        """A warning that the maps are of another score than the one asked for; none if they are not."""
+        if score in self.networks:
+            return []
+        return [f"the maps are of the {self.predicted}: the model has no {score} that could be found"]
 
     def mirrored(self, score: Score) -> bool:
         """Whether the two classes' gradients are each other's negative, so that one backward pass serves both."""
-        softmax = self.squash is not None and self.squash.name == "softmax"
-        return self.two_sided or (self.classes == 2 and score == "probability" and softmax)
+        one_softmax = len(self.squashes) == 1 and self.squashes[0].name == "softmax" and self.squashes[0].size == 2
+        return self.two_sided or (self.classes == 2 and score == "probability" and one_softmax)
 
     def build(self, score: Score, dtype: Any = tf.float32) -> Function:
         """The scores as a function of the images, (B, H, W, C) to (B, classes)."""
-        logits = self.logits.build(dtype)
-        squash = None if self.squash is None or score == "logit" else self.squash.build(tf.float32)
+        compute = self.networks[score].build(dtype)
+        if not self.two_sided:
+            return compute
 
         def scores(images: Any) -> Any:
-            values = logits(images)
-            if self.two_sided:
-                values = tf.concat([-values, values], axis=1)
-            return values if squash is None else squash(values)
+            of_second = compute(images)
+            of_first = -of_second if score == "logit" else 1 - of_second
+            return tf.concat([of_first, of_second], axis=1)
 
         return scores
 
 
 def find_head(model: keras.Model) -> Head:
-    """Split a Keras classifier into its logits and its squashing function.
+    """Find the logits of a Keras classifier: what goes into its last softmax or sigmoid, wherever that stands.
+
+    Behind it there may be steps that only move values about (reshape, flatten, cast, slice), and there may be several
+    beside each other, as when single sigmoids are concatenated.
 
     Raises:
         InvalidRequest: the model cannot be read, its output is not (B, classes), or it ends in an activation that
-            is none of softmax, sigmoid and linear.
+            is none of softmax, sigmoid and linear. The message names the layer.
     """
-    network = read_network(model)
+    network = simplify(read_network(model))
     shape = model.output_shape
     if not (isinstance(shape, tuple) and len(shape) == 2 and shape[1]):
         raise InvalidRequest(f"model gives {shape}; a classifier that gives (batch, classes) is needed")
-    last = network.nodes[-1]
-    if isinstance(last.operation, Activation):
-        raise InvalidRequest(f"model ends in {last.operation.layer}; it must end in softmax, sigmoid or its logits")
-    squash = last.operation if isinstance(last.operation, Squash) else None
-    logits = network if squash is None else Network(live_nodes(network.nodes, last.inputs[0]))
-    if shape[1] > 1:
-        return Head(simplify(logits), squash, shape[1])
-    if squash is None or squash.name != "sigmoid":
-        raise InvalidRequest("model has one output without a sigmoid; one output needs one, to be read as two classes")
-    return Head(simplify(logits), squash, 2, two_sided=True)
+    outputs = shape[1]
+    sources, moved = _sources(network)
+    for index in sources:
+        _refuse_activation(network.nodes[index])
+    ends = [network.nodes[index] for index in sorted(sources)]
+    squashes = tuple(node.operation for node in ends if isinstance(node.operation, Squash))
+    # One of several probabilities of a softmax says nothing of a logit: the others have theirs.
+    if len(squashes) == len(ends) and (outputs > 1 or squashes[0].name == "sigmoid"):
+        networks: dict[Score, Network] = {"logit": _without(network, sources, moved), "probability": network}
+        return Head(networks, max(outputs, 2), squashes, tuple(node.layer for node in ends), two_sided=outputs == 1)
+    if _gives_probabilities(network, model.input_shape[1:]):
+        return Head({"probability": network}, max(outputs, 2), two_sided=outputs == 1)
+    if outputs == 1:
+        raise InvalidRequest("the model has one output without a sigmoid; it needs one, to be read as two classes")
+    return Head({"logit": network}, outputs)
+
+
+def _sources(network: Network) -> tuple[set[int], set[int]]:
+    """Where the values of the output come from, and the nodes behind that only move them about."""
+    sources: set[int] = set()
+    moved: set[int] = set()
+    unvisited = [len(network.nodes) - 1]
+    while unvisited:
+        index = unvisited.pop()
+        if isinstance(network.nodes[index].operation, Rearrangement | Concatenate | Item):
+            moved.add(index)
+            unvisited += [value.index for value in network.nodes[index].inputs if value.index not in moved]
+        else:
+            sources.add(index)
+    return sources, moved
+
+
+def _refuse_activation(node: Node) -> None:
+    if isinstance(node.operation, Activation):
+        function = node.operation.layer
+        name = getattr(function, "__name__", type(function).__name__)
+        raise InvalidRequest(
+            f"the layer {node.layer!r} ends the model in {name}; end it in softmax, sigmoid or its logits"
+        )
+
+
+def _without(network: Network, squashes: set[int], moved: set[int]) -> Network:
+    """The network whose output is what goes into ``squashes``; other readers of theirs still get what comes out."""
+    before = {index: network.nodes[index].inputs[0] for index in squashes}
+    nodes = [
+        replace(node, inputs=tuple(before.get(value.index, value) for value in node.inputs)) if index in moved else node
+        for index, node in enumerate(network.nodes)
+    ]
+    last = len(nodes) - 1
+    return Network(live_nodes(nodes, before.get(last, Value(last))))
+
+
+def _gives_probabilities(network: Network, input_shape: tuple[int | None, ...]) -> bool:
+    """Whether the outputs are probabilities though no logit can be found behind them.
+
+    They lie in 0..1 for noise from faint to strong, and either sum to 1 or are computed from something squashed.
+    """
+    shape = tuple(side or _UNKNOWN_SIDE for side in input_shape)
+    noise = standard_normals(shape, seed=0, key=0, first=0, count=4, sampling="independent")
+    strengths = np.array([0.1, 1, 10, 100], np.float32).reshape(-1, *(1 for _ in shape))
+    outputs = network.build()(tf.constant(noise * strengths)).numpy()
+    if not ((outputs >= 0) & (outputs <= 1 + _ROUNDING)).all():
+        return False
+    sum_to_one = outputs.shape[1] > 1 and bool(np.allclose(outputs.sum(axis=1), 1, atol=_ROUNDING))
+    return sum_to_one or _comes_from_squashed(network)
+
+
+def _comes_from_squashed(network: Network) -> bool:
+    """Whether there are no weights between the output and an activation or exponential."""
+    unvisited, visited = [len(network.nodes) - 1], set[int]()
+    while unvisited:
+        index = unvisited.pop()
+        operation = network.nodes[index].operation
+        if isinstance(operation, Squash | Activation) or _is_exponential(operation):
+            return True
+        if index not in visited and not _has_weights(operation):
+            unvisited += [value.index for value in network.nodes[index].inputs]
+        visited.add(index)
+    return False
+
+
+def _is_exponential(operation: Operation | None) -> bool:
+    return isinstance(operation, Opaque) and type(operation.layer).__name__ == "Exp"
+
+
+def _has_weights(operation: Operation | None) -> bool:
+    if isinstance(operation, Opaque):
+        return bool(getattr(operation.layer, "weights", None))
+    return isinstance(operation, Affine | Convolution | Dense)

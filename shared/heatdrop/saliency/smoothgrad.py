@@ -5,7 +5,7 @@ The gradient of a class score is averaged over noisy copies of the image.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import keras
@@ -14,8 +14,8 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from heatdrop.saliency import batches, checks
-from heatdrop.saliency.engine import GradientEngine, Pass, engine_of
-from heatdrop.saliency.maps import Float, SaliencyMaps, relative_error, score_warnings, settle
+from heatdrop.saliency.engine import GradientEngine, GraphSpec, engine_of
+from heatdrop.saliency.maps import Float, SaliencyMaps, empty_invalid, relative_error, score_warnings
 from heatdrop.saliency.noise import BLOCK, Sampling, image_key, standard_normals
 from heatdrop.saliency.scores import Score
 from heatdrop.saliency.statistics import RunningSums, powers_needed
@@ -52,7 +52,8 @@ def smoothgrad(
         noise_level: the noise's standard deviation as a share of the image's max - min.
         estimators: any of ``mean_abs`` (mean of |g|), ``signed`` (|mean of g|), ``squared`` (mean of g squared) and
             ``variance``; all come from one pass.
-        score: differentiate the class's ``logit`` (default) or its ``probability``.
+        score: differentiate the class's ``logit`` (default) or its ``probability``. Where there is no logit, as in an
+            ensemble that averages probabilities, the probability is taken and a warning says so.
         seed: 0 or more. Sample i of an image depends on (seed, image content, i) alone.
         noise: (samples, B, H, W, C) standard normals to use instead.
         sampling: ``stratified`` spreads the noise of each pixel evenly over its distribution, which gives the error
@@ -71,6 +72,7 @@ def smoothgrad(
     given = None if noise is None else checks.noise(noise, samples, batch)
     settings = checks.Settings(tuple(estimators), score, samples, noise_level, sampling, batch_size, tolerance)
     settings.check(engine.head)
+    settings = replace(settings, score=engine.head.explained(score))
     checks.seed(seed)
     scores = engine.predict(batch)
     chosen = checks.classes(classes, scores, top)
@@ -88,6 +90,8 @@ def smoothgrad(
         scores=scores,
         samples=np.array([result.samples for result in results], np.int64),
         converged=np.array([result.converged for result in results]),
+        score=settings.score,
+        sampling=_sampling(settings, given=given is not None),
         seed=seed,
         warnings=tuple(
             (*result.warnings, *score_warnings(scores[index], chosen[index], score, engine.head))
@@ -96,9 +100,20 @@ def smoothgrad(
     )
 
 
+def _sampling(settings: checks.Settings, *, given: bool) -> Sampling | Literal["given"] | None:
+    if not settings.samples:
+        return None
+    return "given" if given else settings.sampling
+
+
 @dataclass(frozen=True)
 class _NoiseSource:
-    """The standard normals of one image's samples, ``draw(first, count)`` of them, that come in blocks."""
+    """Where the noise of one image comes from.
+
+    Attributes:
+        draw: (first sample, number of samples) to (samples, H, W, C) standard normals.
+        block: how many consecutive samples depend on each other.
+    """
 
     draw: Callable[[int, int], Float]
     block: int
@@ -139,8 +154,8 @@ def _explain(
     if sigma:
         converged = _add_samples(sums, engine, image, classes, source, sigma, settings)
     else:
-        wanted = Pass(sums.powers, settings.score, 1)
-        sums.add(1, engine.sums(image, np.zeros((1, *image.shape), np.float32), 1, classes, wanted)[0])
+        spec = GraphSpec(sums.powers, settings.score, 1)
+        sums.add(1, engine.gradient_sums(image, np.zeros((1, *image.shape), np.float32), 1, classes, spec)[0])
         converged = True
         if settings.samples:
             warnings.append("the image is constant, so there is no noise to add: this is the plain gradient")
@@ -152,7 +167,7 @@ def _explain(
     if not converged:
         worst = max(float(values.max()) for values in relative.values())
         warnings.append(f"not converged: after {sums.count} samples the relative standard error is {worst:.3f}")
-    warnings += settle(maps, errors, image, classes)
+    warnings += empty_invalid(maps, errors, image, classes)
     return _Explained(maps, errors, relative, sums.count if sigma else 0, converged, tuple(warnings))
 
 
@@ -165,22 +180,22 @@ def _add_samples(
     sigma: float,
     settings: checks.Settings,
 ) -> bool:
-    """Add samples up to the number asked for or to the tolerance; False when the tolerance is out of reach."""
+    """Add noisy gradients to ``sums`` until there are enough; False if the tolerance was not reached with them all."""
     limit = engine.batch_size if settings.batch_size == "auto" else settings.batch_size
     tolerance = settings.tolerance
     while sums.count < settings.samples:
         cut = batches.plan(limit, settings.samples, source.block, stops=tolerance is not None)
-        wanted = Pass(sums.powers, settings.score, cut.group)
+        spec = GraphSpec(sums.powers, settings.score, cut.group)
 
-        def gradients(batch: tuple[int, int], size: int = cut.size, wanted: Pass = wanted) -> list[tuple[Float, ...]]:
+        def gradients(batch: tuple[int, int], size: int = cut.size, spec: GraphSpec = spec) -> list[tuple[Float, ...]]:
             first, count = batch
             noise = np.zeros((size, *image.shape), np.float32)
             noise[:count] = source.draw(first, count) * np.float32(sigma)
-            return engine.sums(image, noise, count, classes, wanted)
+            return engine.gradient_sums(image, noise, count, classes, spec)
 
-        ahead = cut.ahead(sums.count, engine.streams)
+        ahead = cut.next_batches(sums.count, engine.parallel_batches)
         try:
-            found = engine.side_by_side(gradients, ahead)
+            found = engine.map_parallel(gradients, ahead)
         except tf.errors.ResourceExhaustedError:
             if cut.size == 1:
                 raise
@@ -191,7 +206,7 @@ def _add_samples(
         for (_, count), groups in zip(ahead, found, strict=True):
             for position, group in enumerate(groups):
                 sums.add(min(cut.group, count - position * cut.group), group)
-            # Whatever was computed beyond is left out, so that the map does not depend on the number of streams.
+            # Later batches that were computed at the same time are left out: the map must not depend on their number.
             if tolerance is not None and sums.count % batches.CHECK_EVERY == 0 and _within(sums, settings, tolerance):
                 return True
     return tolerance is None or _within(sums, settings, tolerance)

@@ -1,4 +1,4 @@
-"""What is made of the noisy gradients of an image: running sums, the estimators of a map, and their standard errors.
+"""From the gradients g of an image's noisy copies to a map and its standard error.
 
 Memory does not grow with the number of samples: only sums of powers are kept.
 """
@@ -23,9 +23,13 @@ Moments = dict[Power, Array]
 
 @dataclass(frozen=True)
 class _Estimate:
-    """An estimator's value and the variance of one sample's contribution, from the means of the powers of g.
+    """How an estimator is computed from the means of powers of g.
 
-    ``averaged`` is the power of which the estimator is the mean, if it is one.
+    Attributes:
+        needs: which powers.
+        averaged: the power of which the estimator is the mean; None if it is no mean.
+        value: the estimator.
+        sample_variance: the variance of what one sample contributes, from which its standard error follows.
     """
 
     needs: tuple[Power, ...]
@@ -54,7 +58,7 @@ _ESTIMATES: dict[Estimator, _Estimate] = {
 
 
 def powers_needed(estimators: Iterable[Estimator]) -> tuple[Power, ...]:
-    """Which sums a pass has to keep for these estimators.
+    """The powers of g that have to be summed for these estimators.
 
     Raises:
         InvalidRequest: an unknown estimator, or none.
@@ -72,11 +76,15 @@ def powers_needed(estimators: Iterable[Estimator]) -> tuple[Power, ...]:
 class RunningSums:
     """Sums of powers of the gradients of one image, (K, H, W, C) each, in float64.
 
-    The samples come in blocks of ``block`` that depend on each other; blocks are independent of one another. With
-    more than one sample in a block the standard error follows the scatter of the blocks: the error that independent
-    samples would have, times one factor a class for what the blocks save. One block's scatter says too little about
-    a single pixel, so the factor is pooled over the map. Until two blocks are complete it is 1, which is too high
-    rather than too low. It is 1 for ``variance`` too, which is no mean.
+    Samples come in blocks of ``block``: those of a block depend on each other (stratified noise), those of different
+    blocks do not. The standard error is that of as many independent samples, times a factor for each class. The factor
+    compares the variance between the sums of the blocks with that of independent samples. It is computed from the whole
+    map, since a few blocks tell too little about one pixel. It is 1, which is too much rather than too little, while
+    there are fewer than two whole blocks, and for ``variance``, which is no mean.
+
+    Attributes:
+        powers: which powers are summed.
+        count: how many samples were added.
     """
 
     def __init__(self, powers: tuple[Power, ...], block: int = 1) -> None:
@@ -90,7 +98,11 @@ class RunningSums:
         self._squares: Moments = {}
 
     def add(self, count: int, sums: Iterable[Float]) -> None:
-        """Add the sums over ``count`` samples, in the order of ``powers``; they may complete a block, not overlap one.
+        """Add the next ``count`` samples.
+
+        Args:
+            count: how many; at most those that are missing to a whole block.
+            sums: their sums (K, H, W, C), in the order of ``powers``.
 
         Raises:
             ValueError: the samples belong to more than one block.
@@ -120,12 +132,15 @@ class RunningSums:
         self._blocks += 1
 
     def estimate(self, name: Estimator) -> tuple[Float, Float]:
-        """The map (K, H, W) and its standard error, both at the channel where the map is greatest."""
+        """The map of an estimator and its standard error, both (K, H, W).
+
+        Both are taken at each pixel from the channel where the map is greatest.
+        """
         rule = _ESTIMATES[name]
         means = {power: self._total(power) / self.count for power in rule.needs}
         value = rule.value(means)
         variance = np.maximum(rule.sample_variance(means), 0) / max(self.count - 1, 1)
-        error = np.sqrt(variance * self._saving(rule.averaged, variance)[:, None, None, None])
+        error = np.sqrt(variance * self._variance_ratio(rule.averaged, variance)[:, None, None, None])
         channel = value.argmax(axis=-1)[..., None]
         return (
             np.take_along_axis(value, channel, -1)[..., 0].astype(np.float32),
@@ -137,12 +152,12 @@ class RunningSums:
         total: Array = np.sum(parts, axis=0)
         return total
 
-    def _saving(self, power: Power | None, variance: Array) -> Array:
-        """The variance of the mean as the blocks tell it, over ``variance``, the one of as many independent samples."""
+    def _variance_ratio(self, power: Power | None, variance: Array) -> Array:
+        """(K,): the variance of the mean, estimated from the blocks, over ``variance``, that of independent samples."""
         independent = variance.sum(axis=(1, 2, 3))
         if power is None or self._blocks < 2:
             return np.ones_like(independent)
         scatter = self._squares[power] - np.square(self._sums[power]).sum(axis=(1, 2, 3)) / self._blocks
         of_mean = np.maximum(scatter, 0) / (self._blocks - 1) / (self._block * self.count)
-        saving: Array = np.divide(of_mean, independent, out=np.ones_like(independent), where=independent > 0)
-        return saving
+        ratio: Array = np.divide(of_mean, independent, out=np.ones_like(independent), where=independent > 0)
+        return ratio

@@ -1,1 +1,1 @@
-"""The viewer: a static page, and the small server of this machine that shows it and speaks to the API for it."""
+"""The viewer: a static web page, and a small local server that shows it and passes its requests to the API."""

@@ -1,4 +1,4 @@
-"""The page's colour maps, taken from matplotlib: ``python -m heatdrop.viewer.colortables`` writes them anew."""
+"""Writes the page's colour maps from matplotlib's: ``python -m heatdrop.viewer.colortables``."""
 
 import base64
 from pathlib import Path
@@ -11,7 +11,7 @@ NAMES = ("viridis", "cividis", "magma", "gray", "jet")
 
 
 def module() -> str:
-    """The JavaScript module: name to 256 colours, three bytes each, in base64."""
+    """The JavaScript module: 256 colours by name, three bytes each, in base64."""
     colours = {name: mpl.colormaps[name](np.arange(256), bytes=True)[:, :3] for name in NAMES}
     tables = "".join(
         f'  {name}:\n    "{base64.b64encode(table.tobytes()).decode()}",\n' for name, table in colours.items()

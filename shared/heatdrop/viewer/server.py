@@ -1,6 +1,6 @@
-"""The viewer's server: the page, and behind it the API with a person's own credentials.
+"""The viewer's server: shows the page and passes its requests to the API, with the user's own credentials.
 
-It is made for one person at one machine: it answers to names of this machine alone, and to its own page alone.
+It is made for one user on one machine, and answers only requests of its own page to this machine.
 """
 
 import hmac
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).parent / "static"
 GUARD = "X-Heatdrop"
-"""The header of every writing call: another site's page may only send it if we agree, and we never do."""
+"""A header required for requests that change something. Browsers do not let other sites send it without CORS."""
 COOKIE = "heatdrop"
 MAX_UPLOAD = 200_000_000
-"""Bytes that are passed on at most; how much the pipeline takes is the API's to say."""
+"""Bytes of a request at most. What the pipeline accepts is decided by the API."""
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -41,7 +41,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
-        # The page cannot make markup of text even if it tried.
+        # No text can become markup, even by mistake.
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
     )
@@ -70,14 +70,14 @@ _ROUTES = Map(
 
 
 class Viewer:
-    """A WSGI application. With a ``token`` it answers only to those who have opened a link that holds it."""
+    """A WSGI application. With a ``token`` it answers only browsers that have opened the link containing it."""
 
     def __init__(self, api_url: str, signer: AwsSigner | None = None, token: str | None = None) -> None:
         self._upstream, self._token = Upstream(api_url, signer), token
         self._static = {path.name: path for path in STATIC.iterdir() if path.is_file()}
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Answer one request; whatever is wrong becomes a problem document."""
+        """Answer one request; errors become problem documents (RFC 9457)."""
         request = Request(environ)
         request.trusted_hosts, request.max_content_length = list(ACCEPTED_HOSTS), MAX_UPLOAD
         try:
@@ -161,10 +161,10 @@ class Viewer:
 
 
 def _check_origin(request: Request) -> None:
-    """See that the call comes from our own page.
+    """Check that a request comes from our own page.
 
     Raises:
-        Refused: it comes from another site's, or writes without the header that only our page sends.
+        Refused: it comes from another site, or changes something without the header that only our page sends.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     foreign = site not in (None, "same-origin", "none") or origin not in (None, f"{request.scheme}://{request.host}")
@@ -182,6 +182,6 @@ def _problem(status: int, title: str, detail: str) -> Response:
 
 
 def _page_type(name: str) -> str:
-    # What the machine's own tables say of .js differs.
+    # Not by mimetypes, whose answer for .js depends on the machine.
     kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0] or "application/octet-stream"
     return f"{kind}; charset=utf-8"

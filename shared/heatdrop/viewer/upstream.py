@@ -1,4 +1,4 @@
-"""The API and the object store as the viewer's server sees them."""
+"""The viewer's requests to the API and to S3."""
 
 import json
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 
 
 class Refused(Exception):
-    """The request cannot be answered; carries a problem document (RFC 9457)."""
+    """A request cannot be answered; has the parts of a problem document (RFC 9457)."""
 
     def __init__(self, status: int, title: str, detail: str) -> None:
         super().__init__(detail)
@@ -26,7 +26,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the API said."""
+    """An answer of the API."""
 
     status: int
     media_type: str
@@ -34,27 +34,27 @@ class Answer:
 
 
 class Upstream:
-    """Speaks to the API, signed when there is a signer, and follows the short-lived links that it gives."""
+    """Sends requests to the API, signed if there is a signer, and follows the short-lived links that it returns."""
 
     def __init__(self, api_url: str, signer: AwsSigner | None) -> None:
         self._url, self._signer = api_url.rstrip("/"), signer
         self._pool = urllib3.PoolManager(maxsize=16, timeout=_TIMEOUT, retries=False)
 
     def call(self, method: str, path: str, query: str = "", body: bytes = b"") -> Answer:
-        """Ask the API and hand on what it says, good or bad; ``path`` is encoded already.
+        """Send a request and return the answer, whatever its status; ``path`` is already percent-encoded.
 
         Raises:
-            Refused: it does not answer, or not in JSON.
+            Refused: the API does not answer, or not in JSON.
         """
         url = f"{self._url}{path}"
         if query:
-            # Anew, since browsers write it in their own way.
+            # Encoded anew, since browsers encode differently from what is signed.
             url += "?" + query_string(parse_qsl(query, keep_blank_values=True))
         headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body else {})
         try:
             if self._signer:
                 headers = self._signer.sign(method, url, headers, body)
-            # A redirect would take the signature elsewhere.
+            # No redirects: the signature must not reach another host.
             answer = self._pool.request(method, url, headers=headers, body=body or None, redirect=False)
         except NotSignedIn as error:
             raise Refused(401, "Not signed in", f"{_sentence(str(error))}.") from error
@@ -68,10 +68,10 @@ class Upstream:
         return Answer(answer.status, media_type, answer.data)
 
     def fetch(self, path: str, query: str = "") -> BaseHTTPResponse:
-        """Open what the link at ``path`` leads to; the caller releases it.
+        """Ask the API for the link at ``path`` and open it; the caller must release the connection.
 
         Raises:
-            Refused: the API gives no link, or the link leads nowhere.
+            Refused: the API gives no link, or the link cannot be opened.
         """
         link = self._document(self.call("GET", path, query))
         try:
@@ -85,10 +85,10 @@ class Upstream:
         return answer
 
     def upload(self, name: str, media_type: str, content: bytes) -> Answer:
-        """Ask the API where to put a file, and put it there; returns the API's answer.
+        """Ask the API for an upload link and upload a file; returns the API's answer.
 
         Raises:
-            Refused: the store does not take it.
+            Refused: S3 does not accept the file.
         """
         wanted = {"name": name, "size": len(content), "media_type": media_type}
         answer = self.call("POST", "/uploads", body=json.dumps(wanted).encode())
@@ -104,10 +104,10 @@ class Upstream:
         return answer
 
     def _document(self, answer: Answer) -> dict[str, Any]:
-        """What a good answer holds.
+        """The JSON object of a successful answer.
 
         Raises:
-            Refused: with what the API objects to.
+            Refused: the answer is an error; with its title and detail.
         """
         try:
             document = json.loads(answer.body)

@@ -1,4 +1,4 @@
-"""The contenders, one module each, with one function ``load(folder) -> Explain``.
+"""The contenders: a module each, with a function ``load(folder) -> Explain``.
 
 A module imports its library and nothing of Heatdrop that the library's environment may lack.
 """

@@ -1,4 +1,4 @@
-"""Captum: NoiseTunnel of Saliency, the mean of |g|, batched, one call a class. Knows no TensorFlow."""
+"""Captum: NoiseTunnel of Saliency, the mean of |g|, batched, one call for each class. Needs no TensorFlow."""
 
 from pathlib import Path
 from typing import Any

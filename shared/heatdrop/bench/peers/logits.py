@@ -1,4 +1,4 @@
-"""A Keras classifier without its squashing function, as a peer's user would take it."""
+"""A Keras classifier without its final activation, as a user of these libraries would prepare it."""
 
 from typing import Any
 

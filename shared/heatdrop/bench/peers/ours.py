@@ -7,12 +7,12 @@ import keras
 import numpy as np
 
 from heatdrop.bench.peers import Explain
-from heatdrop.saliency import GradientEngine, one_batch_a_core, smoothgrad
+from heatdrop.saliency import GradientEngine, run_batches_in_parallel, smoothgrad
 
 
 def load(folder: Path, estimator: str = "mean_abs", **settings: Any) -> Explain:
     """``settings`` are passed on to ``smoothgrad``."""
-    one_batch_a_core()
+    run_batches_in_parallel()
     engine = GradientEngine(keras.models.load_model(folder / "model.keras", compile=False))
 
     def explain(image: Any, classes: list[int], samples: int, sigma: float, noise: Any) -> Any:

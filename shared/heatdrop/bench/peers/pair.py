@@ -14,7 +14,7 @@ from heatdrop.bench.peers.logits import logits_model
 
 
 def load(folder: Path) -> Explain:
-    """The library leaves the gradient to its user; this one is compiled."""
+    """The library leaves computing gradients to its user; here a compiled function does."""
     logits = logits_model(keras.models.load_model(folder / "model.keras", compile=False))
     method = pair.GradientSaliency()
 

@@ -1,4 +1,4 @@
-"""A DenseNet in torch that computes what a Keras DenseNet computes, from the weights of the latter."""
+"""A DenseNet in torch that computes the same as a Keras DenseNet, from that one's weights."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Xplique: the signed mean of g, batched, one call a class; its magnitude is the paper's map."""
+"""Xplique: the signed mean of the gradients, batched, one call for each class."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ BATCH = 5
 
 
 def load(folder: Path) -> Explain:
-    """Explain logits with the channels kept apart, so that their maximum can be taken as Heatdrop does."""
+    """Explain logits, without reducing channels, so that their maximum can be taken as in Heatdrop."""
     logits = logits_model(keras.models.load_model(folder / "model.keras", compile=False))
     outputs = logits.output_shape[-1]
     explainers: dict[tuple[int, float], SmoothGrad] = {}

@@ -1,4 +1,4 @@
-// The API, through the server that this page came from. Nothing else is ever asked.
+// Requests to the API, all through the server that this page came from.
 
 const GUARD = { "X-Heatdrop": "1" };
 
@@ -14,7 +14,7 @@ export class Problem extends Error {
 /** One page of a list. */
 export const images = (filters, pageToken) => get("images", { ...filters, page_token: pageToken });
 
-/** A whole image as a list has it: with the label and score of its best class. */
+/** A complete image in the form of list entries: with the label and score of its best class. */
 export function summary({ predictions, ...image }) {
   const { label = null, score = null } = predictions[0] ?? {};
   return { ...image, label, score };
@@ -25,7 +25,7 @@ export const labels = async () => (await get("labels")).labels.map(({ label }) =
 export const models = async () => (await get("models")).models;
 export const health = () => get("health");
 
-/** Ask for another explanation of an image. */
+/** Request another explanation of an image. */
 export function explainAgain(id, wishes) {
   return answer(
     fetch(`/api/images/${id}/explanations`, {
@@ -36,7 +36,7 @@ export function explainAgain(id, wishes) {
   );
 }
 
-/** The address of an artefact at our own server; `query` may choose one explanation. */
+/** The URL of an artefact on our own server; `query` may select one explanation. */
 export function fileUrl(id, artefact, label, query = {}) {
   const search = parameters({ label, ...query });
   return `/files/${id}/${artefact}${search ? `?${search}` : ""}`;
@@ -49,7 +49,7 @@ export async function maps(id, label, query = {}) {
   return found.arrayBuffer();
 }
 
-/** Send one file; `progress` hears of the share that is sent, 0 to 1. Resolves to what the API says, with its key. */
+/** Upload one file; `progress` is called with the share sent, 0 to 1. Resolves to the API's answer, with the key. */
 export function upload(file, progress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -70,7 +70,7 @@ export function upload(file, progress) {
 const TYPES = { bmp: "image/bmp", jpeg: "image/jpeg", jpg: "image/jpeg", png: "image/png", tif: "image/tiff" };
 Object.assign(TYPES, { tiff: "image/tiff", webp: "image/webp", dcm: "application/dicom", dicom: "application/dicom" });
 
-/** A file's type by its suffix; what neither that nor the browser knows is DICOM, whose files have any name. */
+/** A file's type by its suffix; unknown ones count as DICOM, whose files often have none. */
 function mediaType(file) {
   const suffix = file.name.slice(file.name.lastIndexOf(".") + 1).toLowerCase();
   return TYPES[suffix] ?? (file.type || "application/dicom");

@@ -1,8 +1,8 @@
-// The colour maps that a person can choose from.
+// The colour maps to choose from.
 
 import { TABLES } from "./colortables.js";
 
-/** `safe`: tells strong from weak in every kind of colour vision, and when printed in grey. */
+/** `safe`: readable with every kind of colour vision, and when printed in grey. */
 export const COLOUR_MAPS = [
   { name: "viridis", title: "Viridis", safe: true },
   { name: "cividis", title: "Cividis", safe: true },

@@ -1,4 +1,4 @@
-// What a person turns: class, layer, colours, opacity, threshold.
+// The controls: class, layer, colours, opacity, threshold.
 
 import { COLOUR_MAPS } from "./colormaps.js";
 import { el, freshId } from "./dom.js";
@@ -6,7 +6,7 @@ import { score } from "./format.js";
 import { bar } from "./gallery.js";
 import { STANDARD_ERROR, layerMeaning, layerTitle } from "./layers.js";
 
-/** The classes with their scores as bars; those that were explained can be chosen. */
+/** The classes with their scores as bars; explained classes can be selected. */
 export function classChoice(image, heatmaps, chosen, onChoose) {
   const name = freshId("class");
   const explained = new Set(heatmaps.map(({ label }) => label));
@@ -34,7 +34,7 @@ export function classChoice(image, heatmaps, chosen, onChoose) {
   );
 }
 
-/** The layers of a maps file as a row of buttons of which one is pressed. */
+/** The layers of a maps file as a row of buttons, one of them pressed. */
 export function layerChoice(names, chosen, estimated, onChoose) {
   const group = freshId("layer");
   const meaning = el("p", { class: "hint" });

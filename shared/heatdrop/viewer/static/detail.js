@@ -1,11 +1,11 @@
-// One image: on its way, ended early, or explained.
+// The view of one image: still in progress, ended without heatmaps, or explained.
 
 import { image as fetchImage, models } from "./api.js";
 import { el, failure, icon } from "./dom.js";
 import { fileName } from "./format.js";
 import { DONE, poll } from "./poll.js";
 import { STATES, badge, isFinal, steps } from "./states.js";
-import { anyOpen } from "./again.js";
+import { anyOpen } from "./explanations.js";
 import { Workbench } from "./workbench.js";
 
 export class Detail {
@@ -15,7 +15,7 @@ export class Detail {
     this.workbench = null;
   }
 
-  /** Show the image of this id, whatever has become of it, and stay with it until it is final. */
+  /** Show the image with this id in whatever state it is, and update it until it is final. */
   async open(id) {
     this.close();
     this.showing = new AbortController();
@@ -38,13 +38,13 @@ export class Detail {
     document.title = "Heatdrop";
   }
 
-  /** The images before and after it may only now be known. */
+  /** Update the links to the previous and next image, which may only be known now. */
   showNeighbours() {
     const steps = this.section.querySelector(".detail-steps");
     if (steps && this.image) steps.replaceWith(this.#steps(this.image.image_id));
   }
 
-  /** Look again and again, until there is nothing left to wait for. */
+  /** Poll until there is nothing left to wait for. */
   follow() {
     const { signal } = this.showing;
     const look = async () => {

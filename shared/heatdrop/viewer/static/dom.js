@@ -1,6 +1,6 @@
-// Elements without markup: what comes from outside only ever becomes text.
+// Makes elements without parsing HTML, so that data from outside can only become text.
 
-/** Make an element. Attributes that are functions listen ("onclick"); null, undefined and false are left out. */
+/** Make an element. Functions become event listeners ("onclick"); null, undefined and false are left out. */
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -12,7 +12,7 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** A drawing from the page's own set of symbols. */
+/** An icon from the page's own set. */
 export function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
@@ -25,7 +25,7 @@ export function icon(name) {
 
 let number = 0;
 
-/** An id that nothing else on the page has. */
+/** An id that is unique on the page. */
 export function freshId(prefix) {
   number += 1;
   return `${prefix}-${number}`;
@@ -41,7 +41,7 @@ export function isTyping(target) {
   return target instanceof HTMLElement && target.matches("input, select, textarea, [contenteditable]");
 }
 
-/** What went wrong, with a way on. */
+/** An error message, with a button to continue. */
 export function failure(problem, retry) {
   return el(
     "div",

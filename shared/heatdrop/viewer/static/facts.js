@@ -1,10 +1,10 @@
-// What is to be known of a result: can it be trusted, how was it made, where are its files.
+// Facts about a result: can it be trusted, how was it made, where are its files.
 
 import { fileUrl } from "./api.js";
 import { el, icon } from "./dom.js";
 import { bytes, day, milliseconds, moment, raw, words } from "./format.js";
 
-/** The sentences about maps that should not be read as an explanation. */
+/** Warnings about maps that should not be read as an explanation. */
 export function warningsPanel(warnings) {
   if (!warnings?.length) return null;
   return el(
@@ -15,7 +15,7 @@ export function warningsPanel(warnings) {
   );
 }
 
-/** The model's certificate: in full where the API has it, else the line that the maps file carries. */
+/** The model's certificate: complete if the API has it, else the summary in the maps file. */
 export function trustPanel(provenance, model, relative) {
   const certificate = model?.certificate;
   const full = certificate && typeof certificate === "object";
@@ -61,7 +61,7 @@ function checks(certificate) {
   ];
 }
 
-/** The measured numbers behind the findings, for those who ask. */
+/** The measured numbers behind the findings. */
 function figures(certificate) {
   const measured = certificate.checks.filter((check) => Object.keys(check.figures ?? {}).length > 0);
   if (!measured.length) return null;
@@ -122,7 +122,7 @@ function inWords(value) {
     .join(", ");
 }
 
-/** The files of one class, and what is on the screen. */
+/** Downloads: the files of one class, and the picture on the screen. */
 export function downloadsPanel(image, { label, dicom }, query, snapshot) {
   const link = (artefact, title) =>
     el("a", { class: "button", download: true, href: fileUrl(image.image_id, artefact, label, { ...query, download: 1 }) }, icon("down"), title);

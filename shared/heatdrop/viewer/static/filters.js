@@ -1,4 +1,4 @@
-// What the gallery is asked for: a form whose values live in the page's address, so that Back brings them back.
+// The gallery's filter form. Its values are kept in the page's URL, so that the Back button restores them.
 
 import { el } from "./dom.js";
 import { STATES } from "./states.js";
@@ -8,25 +8,25 @@ const HOUR = 3600e3;
 const SPANS = { "1h": HOUR, "24h": 24 * HOUR, "7d": 168 * HOUR, "30d": 720 * HOUR };
 const TYPING_PAUSE = 300;
 
-/** The filters in an address like `#/images?state=FAILED`. */
+/** The filters in a URL fragment like `#/images?state=FAILED`. */
 export function filtersIn(search) {
   const given = new URLSearchParams(search);
   return Object.fromEntries(NAMES.filter((name) => given.get(name)).map((name) => [name, given.get(name)]));
 }
 
-/** The address that stands for filters. */
+/** The URL fragment for filters. */
 export function addressOf(filters) {
   const given = new URLSearchParams(Object.entries(filters).filter(([, value]) => value)).toString();
   return `#/images${given ? `?${given}` : ""}`;
 }
 
-/** What the API is to be asked for. */
+/** The API's query parameters for filters. */
 export function query(filters) {
   const span = SPANS[filters.since];
   return { ...filters, since: span && new Date(Date.now() - span).toISOString() };
 }
 
-/** Whether an image that changed belongs to what is shown. */
+/** Whether a changed image matches the filters. */
 export function fits(image, { state, label, min_score: least, model, since, prefix }) {
   return (
     (!state || image.state === state) &&
@@ -38,7 +38,7 @@ export function fits(image, { state, label, min_score: least, model, since, pref
   );
 }
 
-/** Connect the form; `onChange` gets the filters that a person chose. */
+/** Connect the form; `onChange` is called with the chosen filters. */
 export function filterForm(form, onChange) {
   const fields = form.elements;
   const output = form.querySelector("output");

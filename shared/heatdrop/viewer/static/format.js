@@ -1,4 +1,4 @@
-// Values as a person reads them.
+// Formats values for people.
 
 const DAY_AND_TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
@@ -12,13 +12,13 @@ export function moment(text) {
   return Number.isNaN(date.getTime()) ? String(text) : DAY_AND_TIME.format(date);
 }
 
-/** A day that is given as YYYY-MM-DD; it is the same one in every time zone. */
+/** A date given as YYYY-MM-DD, without shifting it by the time zone. */
 export function day(text) {
   const date = new Date(text);
   return Number.isNaN(date.getTime()) ? String(text) : date.toLocaleDateString(undefined, { dateStyle: "medium", timeZone: "UTC" });
 }
 
-/** The time of today, the day of any other. */
+/** The time if it was today, else the date. */
 export function shortMoment(text) {
   const date = new Date(text);
   const today = date.toDateString() === new Date().toDateString();
@@ -39,7 +39,7 @@ export function score(value) {
   return value.toFixed(3);
 }
 
-/** A raw value of a map: three digits, whatever its size. */
+/** A raw value of a map with three significant digits. */
 export function raw(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);

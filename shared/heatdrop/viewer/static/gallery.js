@@ -1,4 +1,4 @@
-// The images, newest first: a grid that grows as one scrolls and keeps itself up to date.
+// The images, newest first: a grid that loads more while scrolling and updates itself.
 
 import { fileUrl, images } from "./api.js";
 import { el, failure, icon } from "./dom.js";
@@ -24,7 +24,7 @@ export class Gallery {
     this.observer = new IntersectionObserver(nearby, { rootMargin: "400px" });
   }
 
-  /** Show what fits `filters`, from the newest on. */
+  /** Show the images that match `filters`, newest first. */
   async load(filters) {
     this.loading.abort();
     this.loading = new AbortController();
@@ -47,7 +47,7 @@ export class Gallery {
     }
   }
 
-  /** Put in an image, or what has become of it. */
+  /** Add an image, or update it. */
   show(image) {
     const card = this.cards.get(image.image_id);
     const belongs = fits(image, this.filters);
@@ -59,7 +59,7 @@ export class Gallery {
     this.#sayHowMany();
   }
 
-  /** The images before and after one, as they are shown. */
+  /** The previous and next image of one, in the order shown. */
   neighbours(id) {
     const ids = [...this.grid.children].map((item) => item.dataset.id);
     const at = ids.indexOf(id);
@@ -139,7 +139,7 @@ export class Gallery {
     this.grid.setAttribute("aria-label", `${this.cards.size}${this.nextPage ? " or more" : ""} images`);
   }
 
-  /** One card is in the order of Tab; the arrow keys go to the others. */
+  /** One card can be reached with Tab, the others from there with the arrow keys. */
   #makeReachable(link) {
     if (!link) return;
     for (const other of this.grid.querySelectorAll('.card[tabindex="0"]')) other.tabIndex = -1;

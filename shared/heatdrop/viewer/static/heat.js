@@ -1,8 +1,8 @@
-// Raw maps to what is drawn: the same arithmetic as heatdrop/rendering.py, so that both show one picture.
+// Turns raw maps into colours with the same arithmetic as explaining/rendering.py, so that both look the same.
 
 const CLIP_PERCENTILE = 99.5;
 
-/** The least and greatest value, and the one that the colours end at (the 99.5th percentile, as on the overlay). */
+/** Minimum and maximum, and the value at which the colours end (the 99.5th percentile, as on the overlay). */
 export function rangeOf(values) {
   let least = Infinity;
   let greatest = -Infinity;
@@ -15,7 +15,7 @@ export function rangeOf(values) {
   return { least, greatest, hasSignal, top: clip > least ? clip : greatest };
 }
 
-/** Values between two sorted ones are interpolated, as NumPy does. */
+/** A quantile of sorted values, interpolated as in NumPy. */
 export function percentile(values, share) {
   const sorted = Float64Array.from(values).sort();
   const at = (share / 100) * (sorted.length - 1);
@@ -74,7 +74,7 @@ export function blend(picture, strength, table, { opacity, threshold }, target) 
   }
 }
 
-/** The L2 norm of the standard error over that of the map: how far the whole map may be off. */
+/** The relative error of a whole map: L2 norm of its standard error over that of the map. */
 export function relativeError(values, errors) {
   const norm = (numbers) => Math.sqrt(numbers.reduce((sum, number) => sum + number * number, 0));
   const of = norm(values);

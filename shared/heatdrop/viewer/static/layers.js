@@ -25,7 +25,7 @@ export function layersOf(arrays) {
 export const layerTitle = (name) => TITLES[name]?.[0] ?? name;
 export const layerMeaning = (name) => TITLES[name]?.[1] ?? "";
 
-/** What the file says of how it was made; an empty object where it says nothing. */
+/** How the maps were made, from the file; an empty object if it does not say. */
 export function provenanceIn(arrays) {
   try {
     return JSON.parse(arrays.get("provenance").text);
@@ -34,7 +34,7 @@ export function provenanceIn(arrays) {
   }
 }
 
-/** The layer that the overlay shows. */
+/** The layer that is drawn in the overlay. */
 export function drawnLayer(provenance, names) {
   const drawn = provenance.method === "smoothgrad" ? provenance.estimator : provenance.method;
   return names.includes(drawn) ? drawn : names[0];

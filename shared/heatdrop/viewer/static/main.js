@@ -1,4 +1,4 @@
-// The page: which of its two views is seen, and the keys that work in each.
+// The page: switches between its two views, and sets the keys of each.
 
 import { health, labels, models, summary } from "./api.js";
 import { Detail } from "./detail.js";
@@ -114,7 +114,7 @@ views.image.addEventListener("click", (event) => {
 });
 addEventListener("hashchange", route);
 
-// The key in the link has become a cookie; it need not stay in the address or the history.
+// The token of the link is now in a cookie; remove it from the URL and the history.
 if (location.search) history.replaceState(null, "", `/${location.hash}`);
 route();
 greet();

@@ -26,14 +26,14 @@ export async function readNpz(buffer) {
       arrays.set(entry.name.replace(/\.npy$/, ""), readNpy(await contentOf(buffer, entry)));
     }
   } catch (problem) {
-    // A length or place that is wrong leads out of the file.
+    // A wrong length or offset points outside the file.
     if (problem instanceof RangeError) throw new UnreadableMaps("The maps file is damaged.");
     throw problem;
   }
   return arrays;
 }
 
-/** The members that the directory at the end of a zip file lists. */
+/** The entries in the directory at the end of a zip file. */
 function entriesOf(view) {
   let at = view.byteLength - 22;
   while (at >= 0 && view.getUint32(at, true) !== END) at -= 1;
@@ -99,7 +99,7 @@ function readNpy(bytes) {
   return { shape, data: columnsFirst ? rowsFirst(data, shape) : data };
 }
 
-/** Text is kept in four bytes a letter and filled up with zeros. */
+/** NumPy stores text as four bytes per character, padded with zeros. */
 function textOf(content) {
   const letters = new Uint32Array(content.buffer, 0, content.byteLength >> 2);
   let text = "";

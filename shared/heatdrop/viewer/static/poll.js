@@ -1,9 +1,9 @@
-// Ask again and again, less and less often while nothing changes, and not at all while nobody looks.
+// Polling: less often while nothing changes, and not at all while the page is hidden.
 
 export const DONE = Symbol("done");
 const SLOWER = 1.5;
 
-/** Call `look` until it says DONE. News (true) make the next look come soon again; a failure counts as no news. */
+/** Call `look` until it returns DONE. After a change (true) the next call comes soon; an error counts as no change. */
 export async function poll(look, { first = 1000, longest = 15000, signal }) {
   let wait = first;
   while (!signal.aborted) {

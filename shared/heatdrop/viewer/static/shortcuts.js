@@ -1,4 +1,4 @@
-// Single keys, and the dialog that lists them. They can be switched off, since speech input types letters too.
+// Keyboard shortcuts and their list. They can be switched off, since speech input also types letters.
 
 import { el, freshId, isTyping } from "./dom.js";
 
@@ -18,7 +18,7 @@ function onKey(event) {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
   if (document.querySelector("dialog[open]")) return;
   const typing = isTyping(event.target);
-  // Escape leaves a field; every other key belongs to it.
+  // In a field only Escape is ours (it leaves the field).
   if (typing && event.key === "Escape") event.target.blur();
   if (typing || (!enabled() && event.key.length === 1)) return;
   for (const { active, keys } of groups.values()) {
@@ -75,7 +75,7 @@ function store(value) {
   try {
     localStorage.setItem(SWITCH, value);
   } catch {
-    // A browser that keeps nothing forgets the choice with the page.
+    // Without storage the choice lasts until the page is closed.
   }
 }
 

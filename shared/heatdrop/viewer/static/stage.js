@@ -1,4 +1,4 @@
-// The picture with the heatmap over it, drawn from raw values.
+// Draws the picture with the heatmap over it, from raw values.
 
 import { drawScale, tableOf } from "./colormaps.js";
 import { el } from "./dom.js";
@@ -26,7 +26,7 @@ export class Stage {
     this.drawing = 0;
   }
 
-  /** Put up a picture; rejects where it cannot be had. */
+  /** Load a picture; rejects if it cannot be loaded. */
   async setPicture(url) {
     const picture = new Image();
     picture.src = url;
@@ -40,7 +40,7 @@ export class Stage {
     this.shown = this.context.createImageData(this.canvas.width, this.canvas.height);
   }
 
-  /** Choose the layer of a maps file; `words` say what is seen. */
+  /** Choose the layer of a maps file; `words` describe it for screen readers. */
   setLayer(arrays, name, words) {
     const { data, shape } = arrays.get(name);
     this.arrays = arrays;
@@ -54,7 +54,7 @@ export class Stage {
     this.#readNothing();
   }
 
-  /** Draw with a look ({colours, opacity, threshold, shown}), once for each frame that the screen shows. */
+  /** Draw with the given look ({colours, opacity, threshold, shown}), at most once per screen frame. */
   draw(look) {
     this.look = look;
     if (this.drawing || !this.strength) return;
@@ -64,7 +64,7 @@ export class Stage {
     });
   }
 
-  /** What is seen, as a PNG. */
+  /** The picture as shown, as a PNG. */
   snapshot() {
     return new Promise((resolve) => this.canvas.toBlob(resolve, "image/png"));
   }
@@ -80,7 +80,7 @@ export class Stage {
     this.canvas.setAttribute("aria-label", shown ? `${this.words}; ${how}` : "The picture without its heatmap");
   }
 
-  /** The raw value under the pointer, with its standard error where that is known. */
+  /** The raw value under the pointer, with its standard error if known. */
   #read(event) {
     if (!this.layer) return;
     const box = this.canvas.getBoundingClientRect();

@@ -20,7 +20,7 @@ export function badge(state) {
   return el("span", { class: `badge badge-${kind}` }, icon(known.icon), known.title);
 }
 
-/** How far an image is: three steps, the last of them red or amber where it ended early. */
+/** The progress of an image in three steps; the last is red or amber if it failed or was rejected. */
 export function steps(state) {
   const ended = ["REJECTED", "FAILED"].includes(state);
   const reached = WAY.indexOf(state);

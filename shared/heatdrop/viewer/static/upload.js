@@ -1,4 +1,4 @@
-// Files into the flow: dropped or picked, sent three at a time, followed until each is final.
+// Uploads: files are dropped or picked, sent three at a time, and followed until each is final.
 
 import { image, images, summary, upload } from "./api.js";
 import { announce, el } from "./dom.js";
@@ -9,7 +9,7 @@ import { STATES, badge, isFinal, steps } from "./states.js";
 const AT_ONCE = 3;
 const SHOWN = 200;
 
-/** The panel of uploads. `onImage` hears of every image whose state is news. */
+/** The panel of uploads. `onImage` is called with each image whose state has changed. */
 export function uploads({ list, panel, input, zone, onImage }) {
   const waiting = [];
   const followed = new Set();
@@ -48,7 +48,7 @@ export function uploads({ list, panel, input, zone, onImage }) {
     next();
   };
 
-  // One look after all that are under way; a new file makes the looks quick again.
+  // One poll for all unfinished files; a new file makes polling quick again.
   const watch = () => {
     watching?.abort();
     watching = new AbortController();
@@ -74,7 +74,7 @@ export function uploads({ list, panel, input, zone, onImage }) {
 
 async function whatBecameOf(row) {
   if (row.imageId) return summary(await image(row.imageId));
-  // A prefix may fit other keys too, and a page may be short.
+  // Other keys may have the same prefix, and a page may be short.
   let pageToken;
   do {
     const page = await images({ prefix: row.key, limit: 50 }, pageToken);
@@ -85,7 +85,7 @@ async function whatBecameOf(row) {
   return null;
 }
 
-/** One file on its way. */
+/** A file being uploaded and processed. */
 class Row {
   constructor(file) {
     this.file = file;
@@ -128,7 +128,7 @@ class Row {
   }
 }
 
-/** Files dropped anywhere in the window, or picked. */
+/** Take files that are dropped anywhere in the window, or picked. */
 function connect(zone, input, take) {
   let depth = 0;
   const light = (on) => document.body.classList.toggle("dragging", on);

@@ -1,8 +1,8 @@
-// An explained image on the table: the stage, and everything that can be turned beside it.
+// The view of an explained image: the picture, and the controls beside it.
 
 import { fileUrl, maps } from "./api.js";
-import { againPanel, explanationChoice, explanationsOf } from "./again.js";
-import { saveLook, savedLook } from "./choices.js";
+import { againPanel, explanationChoice, explanationsOf } from "./explanations.js";
+import { saveLook, savedLook } from "./preferences.js";
 import { COLOUR_MAPS } from "./colormaps.js";
 import { classChoice, layerChoice, lookControls } from "./controls.js";
 import { el, failure } from "./dom.js";
@@ -38,13 +38,13 @@ export class Workbench {
     this.ready = this.#begin();
   }
 
-  /** Take in what has changed of the image: other explanations. */
+  /** Update to a changed image, which may have other explanations. */
   update(image) {
     this.image = image;
     this.#showChoice();
   }
 
-  /** Choose a class by its place among the explained ones. */
+  /** Select a class by its index among the explained ones. */
   chooseClass(place) {
     const heatmap = this.heatmaps[place];
     if (heatmap && heatmap.label !== this.label) this.#chooseClass(heatmap.label);
@@ -106,7 +106,7 @@ export class Workbench {
     try {
       if (!this.read.has(wanted)) this.read.set(wanted, maps(this.image.image_id, label, this.query).then(readNpz));
       const arrays = await this.read.get(wanted);
-      // Another one may have been chosen meanwhile.
+      // Another one may have been selected while it was loaded.
       if (`${this.explanation}\n${this.label}` !== wanted) return;
       this.arrays = arrays;
       this.problem.replaceChildren();
@@ -143,7 +143,7 @@ export class Workbench {
   }
 
   #showClasses() {
-    // Rebuilt only for another explanation: a choice must not take the focus away from itself.
+    // Rebuilt only for another explanation, since rebuilding a control takes its focus away.
     const shown = this.classes.querySelectorAll("input");
     if (this.shownClasses === this.explanation && shown.length) {
       this.heatmaps.forEach(({ label }) => {

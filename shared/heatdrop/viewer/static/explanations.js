@@ -14,12 +14,12 @@ const METHODS = [
 ];
 const ESTIMATORS = ["mean_abs", "signed", "squared", "variance"];
 
-/** The explanations of an image: the first, and those that were asked for. */
+/** The explanations of an image that were requested after the first. */
 export function explanationsOf(image) {
   return Object.values(image.explanations ?? {});
 }
 
-/** Which explanation is looked at; nothing where there is only the first. */
+/** A choice of the explanation to show; null if there is only the first. */
 export function explanationChoice(image, chosen, onChoose) {
   const asked = explanationsOf(image);
   if (!asked.length) return null;
@@ -47,7 +47,7 @@ function inWords({ settings, requested_at: at }) {
   return `${method}, n = ${settings.samples}, noise ${settings.noise_level}, seed ${settings.seed}, ${moment(at)}`;
 }
 
-/** The form; `onAsked` is called once the API has taken the wish. */
+/** The form; `onAsked` is called once the API has accepted the request. */
 export function againPanel(image, onAsked) {
   const method = el("select", { name: "method" }, METHODS.map(([name, title]) => el("option", { value: name }, title)));
   const estimator = el("select", { name: "estimator" }, ESTIMATORS.map((name) => el("option", { value: name }, layerTitle(name))));

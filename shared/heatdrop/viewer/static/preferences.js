@@ -1,4 +1,4 @@
-// How a person likes to see heatmaps, kept from image to image and from visit to visit.
+// How the user likes heatmaps to be shown, kept for other images and later visits.
 
 import { COLOUR_MAPS, DEFAULT_COLOUR_MAP } from "./colormaps.js";
 
@@ -10,7 +10,7 @@ export function savedLook() {
   try {
     saved = JSON.parse(localStorage.getItem(KEY)) ?? {};
   } catch {
-    // Nothing kept, or nothing that makes sense: the defaults do.
+    // Nothing is stored, or it cannot be read: use the defaults.
   }
   const look = { ...DEFAULTS };
   if (COLOUR_MAPS.some(({ name }) => name === saved.colours)) look.colours = saved.colours;
@@ -18,11 +18,11 @@ export function savedLook() {
   return look;
 }
 
-/** Keep a look; that a heatmap is hidden is only for the moment. */
+/** Store the preferences, except that the heatmap is hidden. */
 export function saveLook({ colours, opacity, threshold }) {
   try {
     localStorage.setItem(KEY, JSON.stringify({ colours, opacity, threshold }));
   } catch {
-    // As above.
+    // The browser stores nothing.
   }
 }

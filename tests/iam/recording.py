@@ -19,6 +19,7 @@ from typing import Any
 from unittest import mock
 from urllib.parse import unquote
 
+import xmltodict
 from moto.core.request import Request as HttpRequest
 from moto.core.responses import BaseResponse
 from moto.core.routing import NotFound, get_service_router
@@ -157,7 +158,11 @@ def _call_of(response: BaseResponse, request: HttpRequest) -> calls.Call:
     if service == "s3":
         parameters |= request.args.to_dict()
         if operation.name == "DeleteObjects":
-            raise NotUnderstood("which objects does DeleteObjects delete? (tests/iam/recording.py)")
+            listed = xmltodict.parse(request.data, force_list=["Object"])["Delete"]["Object"]
+            parameters["Keys"] = [entry["Key"] for entry in listed]
+            # Whoever names a version needs another permission, and here every entry does or none.
+            versions = [entry["VersionId"] for entry in listed if "VersionId" in entry]
+            parameters |= {"versionId": versions[0]} if versions else {}
     else:
         parameters |= getattr(response, "params", None) or json.loads(request.data or b"{}")
     return calls.Call(service, operation.name, parameters, **place)

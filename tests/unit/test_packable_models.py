@@ -136,6 +136,11 @@ REFUSED = {
     "logits": (lambda: classifier(head=lambda x: layers.Dense(2, name="verdict")(x)), "end it in softmax or sigmoid"),
     "rounding": (lambda: classifier(lambda x: ops.round(x * 9)), "'round"),
     "a choice": (lambda: classifier(lambda x: ops.one_hot(ops.argmax(x, axis=-1), 4)), "'argmax"),
+    "bins": (lambda: classifier(before=layers.Discretization([0.2, 0.5], name="binned")), "'binned'"),
+    "a loop that Keras cannot save": (
+        lambda: classifier(lambda x: ops.fori_loop(0, 3, lambda i, y: y * 2, x)),
+        "ForiLoop",
+    ),
     "a stopped gradient": (lambda: classifier(ops.stop_gradient), "'stop_gradient"),
     "no gradient at zero": (lambda: classifier(lambda x: ops.sqrt(x * 0)), "'(sqrt|multiply)"),
     "dead neurons": (lambda: classifier(lambda x: layers.ReLU(name="dead")(x - 9.0)), "'dead'"),

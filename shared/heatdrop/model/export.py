@@ -27,17 +27,22 @@ def for_prediction(model: keras.Model) -> keras.Model:
     The model itself is returned when nothing has to change, else a copy.
 
     Raises:
-        InvalidBundle: it needs a class or a function that does not come with Keras, which a bundle cannot carry.
+        InvalidBundle: it needs a class or a function that does not come with Keras, which a bundle cannot carry; or
+            Keras cannot save it.
     """
-    config = keras.saving.serialize_keras_object(model)
-    config.pop("compile_config", None)
-    problem = foreign_code(config)
-    if problem:
-        raise InvalidBundle(problem)
-    if not _change(config):
-        return model
-    copy: keras.Model = keras.saving.deserialize_keras_object(config)
-    copy.set_weights(model.get_weights())
+    try:
+        config = keras.saving.serialize_keras_object(model)
+        config.pop("compile_config", None)
+        problem = foreign_code(config)
+        if problem:
+            raise InvalidBundle(problem)
+        if not _change(config):
+            return model
+        copy: keras.Model = keras.saving.deserialize_keras_object(config)
+        copy.set_weights(model.get_weights())
+    except (NotImplementedError, TypeError, ValueError) as error:
+        problem = str(error).strip().partition("\n")[0].partition(". ")[0][:200]
+        raise InvalidBundle(f"Keras cannot save the model: {problem}; build it of other layers") from error
     return copy
 
 

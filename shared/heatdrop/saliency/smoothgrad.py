@@ -187,7 +187,7 @@ def _add_samples(
         division = batches.plan(limit, settings.samples, source.block, stops=tolerance is not None)
         spec = GraphSpec(sums.powers, settings.score, division.group)
 
-        def gradients(
+        def sums_of(
             batch: tuple[int, int], size: int = division.size, spec: GraphSpec = spec
         ) -> list[tuple[Float, ...]]:
             first, count = batch

@@ -25,15 +25,13 @@ Invoke = Callable[[str, Event], Invocation]
 @pytest.fixture(scope="module")
 def invoke(cloud: Cloud, built: Path, in_cloud: dict[str, str]) -> Invoke:
     logical = {physical: name for name, physical in cloud.deployment.physical_ids.items()}
-    properties: dict[str, Any] = {
-        name: resource["Properties"] for name, resource in read_template(built / "template.yaml")["Resources"].items()
-    }
+    resources: dict[str, Any] = read_template(built / "template.yaml")["Resources"]
     functions = {function.code.name: function for function in cloud.deployment.functions}
     assert set(functions) == set(NAMES)
 
     def invoke_(name: str, event: Event) -> Invocation:
         function = functions[name]
-        wanted = properties[logical[function.name]]
+        wanted = resources[logical[function.name]]["Properties"]
         environment = function.environment | in_cloud | environment_of(function.role)
         image, mounts = LAMBDA_BASE, []
         if wanted.get("PackageType") == "Image":

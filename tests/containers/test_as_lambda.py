@@ -50,6 +50,7 @@ def in_its_surroundings(invocation: Invocation) -> bool:
     return invocation.cpu_seconds < LONGEST_INITIALISATION
 
 
+@pytest.mark.usefixtures("classified")  # other tests count the jobs, and those of these drops come first
 def test_inference_classifies_a_drop(invoke: Invoke, cloud: Cloud, radiograph: bytes) -> None:
     drop = cloud.put(radiograph)
     done = invoke("inference", cloud.drop_event(drop))

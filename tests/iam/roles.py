@@ -49,11 +49,6 @@ def under(session: boto3.Session, call: Callable[P, T]) -> Callable[P, T]:
     return called
 
 
-def redriver(deployment: Deployment) -> boto3.Session:
-    """Somebody who may do what the template's RedrivePolicy allows, and nothing else."""
-    return holder_of(deployment, "RedrivePolicy")
-
-
 def holder_of(deployment: Deployment, policy: str) -> boto3.Session:
     """Somebody who may do what a policy allows, which the template has for people, and nothing else."""
     iam = boto3.client("iam")

@@ -19,6 +19,7 @@ ROUNDING = 1e-5
 """How far outside 0..1 a probability may lie."""
 CLASSES = 3
 SAMPLES = 2
+"""How much is explained for trial: as many classes as the pipeline explains by default, in a batch of several."""
 
 
 def trial_pictures(size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -46,7 +46,7 @@ def kept_models() -> Iterator[None]:
     """
     from heatdrop.explaining import explainer
 
-    load, kept = explainer.load_keras, {}
+    load, kept = explainer.load_keras_model, {}
 
     def load_once(bundle: Bundle) -> Any:
         content = hashlib.sha256(bundle.read(KERAS_MODEL)).digest()
@@ -54,7 +54,7 @@ def kept_models() -> Iterator[None]:
             kept[content] = load(bundle)
         return kept[content]
 
-    with mock.patch.object(explainer, "load_keras", load_once):
+    with mock.patch.object(explainer, "load_keras_model", load_once):
         yield
 
 

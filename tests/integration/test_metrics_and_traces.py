@@ -9,9 +9,11 @@ from typing import Any
 
 import boto3
 import pytest
+from aws_lambda_powertools import Logger
 from tests.integration.cloud import Cloud, Context, sample_event
 
 from heatdrop.ids import image_id
+from heatdrop.pipeline import heatmaps, ingest
 from heatdrop.vocabulary import Drop
 
 ROOT = "1-5759e988-bd862e3fe1be46a994272793"
@@ -35,8 +37,9 @@ def metrics_in(printed: str) -> dict[str, list[float]]:
 def logged(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What functions and the job log; each line a JSON object."""
     stream = io.StringIO()
-    (handler,) = logging.getLogger("heatdrop").handlers
-    monkeypatch.setattr(handler, "stream", stream)
+    logger = Logger(service=f"test-{id(stream)}", logger_handler=logging.StreamHandler(stream))
+    for module in (ingest, heatmaps):
+        monkeypatch.setattr(module, "logger", logger)
     return stream
 
 
@@ -108,7 +111,7 @@ def test_one_id_and_one_trace_lead_from_the_drop_to_the_heatmap(
     assert entry.trace_header == event["Records"][0]["attributes"]["AWSTraceHeader"]
     cloud.heatmap_job().run(cloud.manifest(drop)[0])
     lines: list[dict[str, Any]] = [json.loads(line) for line in logged.getvalue().splitlines()]
-    traced = [line["message"] for line in lines if line.get("xray_trace_id") == ROOT]
+    traced = [line["message"] for line in lines if line.get("trace_id") == ROOT]
     assert traced == ["submitted", "explained"]
     assert [line["message"] for line in lines if line.get("correlation_id") == image_id(drop)] == traced
     (loaded,) = (line for line in lines if line["message"] == "model loaded")

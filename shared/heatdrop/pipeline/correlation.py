@@ -15,10 +15,10 @@ def correlated(logger: Logger, correlation_id: str, trace_header: str | None = N
         logger: of the module.
         correlation_id: the id of an image, or of a manifest where all of its images are meant.
         trace_header: the header that came with the drop (``Root=...;Parent=...``), where one did; its root is logged as
-            ``xray_trace_id``.
+            ``trace_id``; ``xray_trace_id`` is that of the invocation itself, which Powertools logs.
     """
     root = (trace_header or "").removeprefix("Root=").partition(";")[0]
-    keys = {"correlation_id": correlation_id} | ({"xray_trace_id": root} if root else {})
+    keys = {"correlation_id": correlation_id} | ({"trace_id": root} if root else {})
     with ExitStack() as stack:
         # Where no entry point has made a logger, nothing is logged.
         with suppress(OrphanedChildLoggerError):

@@ -33,7 +33,6 @@ from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import HeatmapFiles, State
 
 logger = Logger(child=True)
-metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Heatdrop"))
 
 
 class HeatmapSettings(Destinations):
@@ -54,15 +53,6 @@ class JobReport:
     skipped: int = 0
     interrupted: bool = False
 
-    def count(self, state: State) -> None:
-        """Count an image that this job has brought to a state."""
-        if state is State.EXPLAINED:
-            self.explained += 1
-            metrics.add_metric("ImagesExplained", MetricUnit.Count, 1)
-        elif state is State.FAILED:
-            self.failed += 1
-            metrics.add_metric("ImagesFailed", MetricUnit.Count, 1)
-
     @property
     def exit_code(self) -> int:
         """0: no image failed; 1: at least one did; RETRY_EXIT_CODE: Batch is to retry, for what is left."""
@@ -79,6 +69,10 @@ class HeatmapJob:
         self._images, self._explanations = ImageTable(items), ExplanationTable(items)
         self._storage = Storage(settings.results_bucket)
         self._announcer = Announcer(settings.notifications_topic, settings.notifications_bus)
+        self._metrics = Metrics(
+            service=os.environ.get("POWERTOOLS_SERVICE_NAME", "heatdrop"),
+            namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Heatdrop"),
+        )
         self._stopping = False
 
     def run(self, manifest_key: str) -> JobReport:
@@ -95,12 +89,12 @@ class HeatmapJob:
         """
         signal.signal(signal.SIGTERM, self._stop)
         manifest = self._storage.get_manifest(manifest_key)
-        metrics.add_metric("BatchSize", MetricUnit.Count, len(manifest.images))
+        self._metrics.add_metric("BatchSize", MetricUnit.Count, len(manifest.images))
         try:
             return self._run(manifest)
         finally:
             # To stdout, in a form from which CloudWatch Logs makes metrics (EMF).
-            metrics.flush_metrics()
+            self._metrics.flush_metrics()
 
     def _run(self, manifest: Manifest) -> JobReport:
         with GuardedDecoder() as decoder:
@@ -134,12 +128,21 @@ class HeatmapJob:
                     logger.warning("erased while it was being explained", image_id=entry.image_id)
                     report.skipped += 1
                     continue
-                report.count(record.explanations[manifest.manifest_id].state if requested else record.state)
+                self._count(report, record.explanations[manifest.manifest_id].state if requested else record.state)
             else:
                 report.skipped += 1
             if record.state.final and not requested:
                 announce_once(record, self._images, self._announcer)
         return report
+
+    def _count(self, report: JobReport, state: State) -> None:
+        """Count an image that this job has brought to a state."""
+        if state is State.EXPLAINED:
+            report.explained += 1
+            self._metrics.add_metric("ImagesExplained", MetricUnit.Count, 1)
+        elif state is State.FAILED:
+            report.failed += 1
+            self._metrics.add_metric("ImagesFailed", MetricUnit.Count, 1)
 
     def _load(self, manifest: Manifest, decoder: GuardedDecoder) -> Explainer:
         gpus = find_gpus(required=self._settings.require_gpu)
@@ -208,7 +211,7 @@ class HeatmapJob:
         for heatmap in explanation.heatmaps:
             heatmaps.append(HeatmapFiles.of(heatmap.label, [put(artefact) for artefact in heatmap.files]))
         timings = explanation.timings_ms | {"store": milliseconds(started, time.perf_counter())}
-        metrics.add_metric("SecondsPerImage", MetricUnit.Seconds, sum(timings.values()) / 1000)
+        self._metrics.add_metric("SecondsPerImage", MetricUnit.Seconds, sum(timings.values()) / 1000)
         logger.info("explained", image_id=record.image_id, timings_ms=timings)
         if requested:
             return self._explanations.mark_explained(

@@ -61,7 +61,13 @@ def kept_models() -> Iterator[None]:
 @pytest.fixture(scope="package")
 def cloud(small_bundle: Bundle, local_aws: MotoCloud, jobs: list[Job], kept_models: None) -> Cloud:
     """The deployed template with the small model; two noisy samples are enough here."""
-    parameters = {"BundleUri": str(small_bundle.folder), "Samples": "2", "MaxBytes": "20000000", "UseGpu": "false"}
+    parameters = {
+        "BundleUri": str(small_bundle.folder),
+        "BundlesUnder": "s3://earlier-models",
+        "Samples": "2",
+        "MaxBytes": "20000000",
+        "UseGpu": "false",
+    }
     return cloud_of(deploy(TEMPLATE, parameters), jobs)
 
 

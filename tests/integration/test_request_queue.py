@@ -19,12 +19,12 @@ from heatdrop.vocabulary import Drop, State
 Handler = Callable[[Any, Context], Any]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def request_queue(cloud: Cloud) -> str:
     return cloud.deployment.outputs["RequestJobQueue"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def job_events(cloud: Cloud) -> Handler:
     return cloud.handlers["job_events"]
 
@@ -38,9 +38,10 @@ def requested(cloud: Cloud, chest: bytes) -> tuple[Drop, str]:
         job.status = "SUCCEEDED"
     cloud.records.mark_announced(cloud.records.mark_explained(cloud.record(drop), "picture", (), {}))
     told_again(cloud)
-    api = cloud.handlers["api"]
     path = f"/images/{image_id(drop)}/explanations"
-    answer = api(event_of("POST", path, {"Content-Type": "application/json"}, b'{"samples": 3}'), Context())
+    answer = cloud.handlers["api"](
+        event_of("POST", path, {"Content-Type": "application/json"}, b'{"samples": 3}'), Context()
+    )
     assert answer["statusCode"] == 202
     (name,) = cloud.record(drop).explanations
     return drop, name

@@ -76,5 +76,6 @@ def _sum_up(found: "Traces", dry_run: bool, as_json: bool) -> None:
     if found.open_images and not dry_run:
         console.answers.print(
             f"{counted(found.open_images, 'image')} had not reached a final state; run it again in some minutes, "
-            "in case a heatmap job has just stored something."
+            "in case a heatmap job has just stored something.",
+            soft_wrap=True,
         )

@@ -7,12 +7,13 @@ ATHERIS_VERSION := 3.0.0
 BUNDLE := build/bundles/chest-xray/bundle.json
 OUT ?= out
 
-.PHONY: acceptance setup run deploy test test-browser test-containers test-faults test-formats test-fuzz lint unit documents lock clean
+.PHONY: acceptance setup run deploy test quick ruff mypy imports test-browser test-containers test-faults test-formats test-fuzz lint unit documents lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    explain the demo radiographs, the whole way, into $(OUT)/"
 	@echo "make test   lint, types, template and all tests"
+	@echo "make quick  the same without the tests that need TensorFlow, a cloud or more than a few seconds"
 	@echo "make deploy STACK=name [REGION=...] [PARAMETERS=\"Name=value ...\"]  build all, deploy it into your AWS account"
 	@echo "make test-containers  build the containers and run them, with the SAM CLI and a Docker engine"
 	@echo "make test-faults  1,000 random schedules of faults and 10,000 damaged images (SEED, SCHEDULES, FILES)"
@@ -60,14 +61,33 @@ acceptance: setup
 	@test -n "$(STACK)" || { echo "Say which: make acceptance STACK=heatdrop" >&2; exit 2; }
 	$(BIN)/heatdrop bench acceptance $(if $(filter local,$(STACK)),--local,--stack $(STACK)) $(ARGUMENTS)
 
+# Two checks at once; what each says is printed in one piece. The template's three run again only when it has changed.
+CHECKED := build/checked
 lint: $(VENV)/ready $(TOOLS)/checkov/ready $(TOOLS)/sam/ready
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync \
+	  mypy $(CHECKED)/checkov $(CHECKED)/cfn-lint $(CHECKED)/sam ruff imports
+
+ruff:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+mypy:
 	$(BIN)/mypy
+
+imports:
 	$(BIN)/lint-imports
+
+$(CHECKED)/cfn-lint: template.yaml $(VENV)/ready
 	$(BIN)/cfn-lint template.yaml
+	@mkdir -p $(@D) && touch $@
+
+$(CHECKED)/sam: template.yaml $(TOOLS)/sam/ready
 	SAM_CLI_TELEMETRY=0 $(TOOLS)/sam/bin/sam validate --lint --region eu-west-1
+	@mkdir -p $(@D) && touch $@
+
+$(CHECKED)/checkov: template.yaml $(TOOLS)/checkov/ready
 	$(TOOLS)/checkov/bin/checkov --file template.yaml --framework cloudformation --skip-download --quiet --compact
+	@mkdir -p $(@D) && touch $@
 
 # Needs a Docker engine. HEATMAPS_BASE_IMAGE replaces the public base image of the heatmap container.
 test-containers: setup $(TOOLS)/sam/ready
@@ -102,10 +122,17 @@ test-browser: setup
 
 # WORKERS test at once. A file stays in one of them, each imports TensorFlow once; what judges by the clock is last, alone.
 WORKERS ?= 2
-OF_ELSEWHERE := not containers and not browser
+TESTED := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+OF_ELSEWHERE := not containers and not browser and not formats
 unit: setup $(TOOLS)/awscli/ready
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not timed and $(OF_ELSEWHERE)"
+	$(TESTED) -m "not timed and $(OF_ELSEWHERE)"
 	$(BIN)/pytest -m "timed and $(OF_ELSEWHERE)" $$(grep --recursive --files-with-matches --include='*.py' mark.timed tests)
+
+# What needs neither a model, and so no TensorFlow, nor a cloud.
+OF_A_MODEL := keras|_bundle|bundle_copy|packing|saliency|heatdrop.trust|MotoCloud
+quick: setup lint
+	$(TESTED) -m "not slow and not timed and $(OF_ELSEWHERE)" \
+	  $$(grep -rLE --include='test_*.py' '$(OF_A_MODEL)' tests/unit tests/template tests/cost tests/iam)
 
 # Whatever in docs/ is written from the code; tests compare it.
 documents: $(VENV)/ready

@@ -76,10 +76,11 @@ def deploy(template: Path, parameters: Mapping[str, str], stack_name: str = STAC
     )
     described = cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]
     physical_ids = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in described if r.get("PhysicalResourceId")}
+    holds = _conditions(stack_name)
     types = {
         logical_id: resource["Type"]
         for logical_id, resource in transformed["Resources"].items()
-        if _wanted(resource, stack_name)
+        if "Condition" not in resource or holds[resource["Condition"]]
     }
     missing = verification.missing_resources(types, physical_ids)
     if missing:
@@ -97,11 +98,12 @@ def deploy(template: Path, parameters: Mapping[str, str], stack_name: str = STAC
     )
 
 
-def _wanted(resource: Mapping[str, Any], stack_name: str) -> bool:
-    """Whether the resource's condition, if it has one, holds in the deployed stack."""
+def _conditions(stack_name: str) -> Mapping[str, bool]:
+    """Whether each condition of the template holds in the deployed stack."""
     account = boto3.client("sts").get_caller_identity()["Account"]
     stack = cloudformation_backends[account][boto3.Session().region_name].get_stack(stack_name)
-    return "Condition" not in resource or bool(stack.resource_map.lazy_condition_map[resource["Condition"]])
+    holds: Mapping[str, bool] = stack.resource_map.lazy_condition_map
+    return holds
 
 
 def _functions(source: Mapping[str, Any], physical_ids: Mapping[str, str], root: Path) -> tuple[DeployedFunction, ...]:

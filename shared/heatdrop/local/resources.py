@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
 from moto.awslambda.utils import get_backend as lambda_backend
 from moto.batch.models import ComputeEnvironment, batch_backends
 from moto.cloudformation import parsing
@@ -19,12 +18,9 @@ from moto.dynamodb.models.table import Table
 from moto.ecr.models import Repository
 from moto.s3.models import FakeBucket
 
+from heatdrop.local.clients import client
+
 Properties = dict[str, Any]
-
-
-def _client(service: str) -> Any:
-    """An untyped client, since the properties from CloudFormation are untyped too."""
-    return boto3.client(service)  # type: ignore[call-overload]
 
 
 @dataclass
@@ -91,7 +87,7 @@ def install() -> None:
 @_makes("AWS::S3::Bucket", "BucketName", ("Arn", "DomainName", "RegionalDomainName"))
 def _bucket(request: _Request) -> Any:
     bucket = FakeBucket.create_from_cloudformation_json(request.name, request.json, request.account, request.region)
-    s3, p = _client("s3"), request.properties
+    s3, p = client("s3"), request.properties
     if "PublicAccessBlockConfiguration" in p:
         s3.put_public_access_block(
             Bucket=request.name, PublicAccessBlockConfiguration=_with_booleans(p["PublicAccessBlockConfiguration"])
@@ -135,7 +131,7 @@ def _bucket_policy(request: _Request) -> Any:
     # moto obeys a Deny but not its Condition, so "deny what is not TLS" would deny everything.
     kept = [s for s in policy["Statement"] if not (s["Effect"] == "Deny" and "Condition" in s)]
     if kept:
-        _client("s3").put_bucket_policy(
+        client("s3").put_bucket_policy(
             Bucket=request.properties["Bucket"], Policy=json.dumps(policy | {"Statement": kept})
         )
     return _Created("AWS::S3::BucketPolicy", request.properties["Bucket"])
@@ -144,7 +140,7 @@ def _bucket_policy(request: _Request) -> Any:
 @_makes("AWS::SQS::QueuePolicy")
 def _queue_policy(request: _Request) -> Any:
     for queue in request.properties["Queues"]:
-        _client("sqs").set_queue_attributes(
+        client("sqs").set_queue_attributes(
             QueueUrl=queue, Attributes={"Policy": json.dumps(request.properties["PolicyDocument"])}
         )
     return _Created("AWS::SQS::QueuePolicy", request.properties["Queues"][0])
@@ -153,7 +149,7 @@ def _queue_policy(request: _Request) -> Any:
 @_makes("AWS::SNS::TopicPolicy")
 def _topic_policy(request: _Request) -> Any:
     for topic in request.properties["Topics"]:
-        _client("sns").set_topic_attributes(
+        client("sns").set_topic_attributes(
             TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(request.properties["PolicyDocument"])
         )
     return _Created("AWS::SNS::TopicPolicy", request.properties["Topics"][0])
@@ -164,14 +160,14 @@ def _subscription(request: _Request) -> Any:
     p = dict(request.properties)
     policy = p.pop("FilterPolicy", None)
     attributes = {"FilterPolicy": json.dumps(policy)} if policy else {}
-    made = _client("sns").subscribe(**p, Attributes=attributes, ReturnSubscriptionArn=True)
+    made = client("sns").subscribe(**p, Attributes=attributes, ReturnSubscriptionArn=True)
     return _Created("AWS::SNS::Subscription", made["SubscriptionArn"])
 
 
 @_makes("AWS::EC2::SubnetRouteTableAssociation")
 def _subnet_route_table_association(request: _Request) -> Any:
     # moto keeps those of CloudFormation apart, where no describe call finds them.
-    made = _client("ec2").associate_route_table(**request.properties)
+    made = client("ec2").associate_route_table(**request.properties)
     return _Created("AWS::EC2::SubnetRouteTableAssociation", made["AssociationId"])
 
 
@@ -183,12 +179,12 @@ def _table(request: _Request) -> Any:
     table = Table.create_from_cloudformation_json(request.name, json_, request.account, request.region)
     recovery, expiry = p.get("PointInTimeRecoverySpecification"), p.get("TimeToLiveSpecification")
     if recovery:
-        _client("dynamodb").update_continuous_backups(
+        client("dynamodb").update_continuous_backups(
             TableName=request.name, PointInTimeRecoverySpecification=_with_booleans(recovery)
         )
     if expiry:
         expiry = expiry | _with_booleans({"Enabled": expiry["Enabled"]})
-        _client("dynamodb").update_time_to_live(TableName=request.name, TimeToLiveSpecification=expiry)
+        client("dynamodb").update_time_to_live(TableName=request.name, TimeToLiveSpecification=expiry)
     return table
 
 
@@ -203,7 +199,7 @@ def _function(request: _Request) -> Any:
         wanted["EphemeralStorage"] = {"Size": int(wanted["EphemeralStorage"]["Size"])}
     variables = wanted["Environment"]["Variables"]
     wanted["Environment"] = {"Variables": {name: str(value) for name, value in variables.items()}}
-    _client("lambda").create_function(**wanted)
+    client("lambda").create_function(**wanted)
     return lambda_backend(request.account, request.region).get_function(request.name)
 
 
@@ -211,14 +207,14 @@ def _function(request: _Request) -> Any:
 def _permission(request: _Request) -> Any:
     # The statement would be the function's policy; here only the name of the statement is kept.
     wanted = request.properties | {"StatementId": request.name}
-    _client("lambda").add_permission(**wanted)
+    client("lambda").add_permission(**wanted)
     return _Created("AWS::Lambda::Permission", f"{wanted['FunctionName']}/{request.name}")
 
 
 @_makes("AWS::ApiGatewayV2::Api", "Name", ("ApiId", "ApiEndpoint"))
 def _http_api(request: _Request) -> Any:
     # moto keeps the routes, and local/http_api.py hands requests on as they say.
-    gateway, body = _client("apigatewayv2"), request.properties["Body"]
+    gateway, body = client("apigatewayv2"), request.properties["Body"]
     cors = body.get("x-amazon-apigateway-cors")
     more = {}
     if cors:
@@ -238,7 +234,7 @@ def _api_stage(request: _Request) -> Any:
     }
     settings["ThrottlingRateLimit"] = float(settings["ThrottlingRateLimit"])
     settings["DetailedMetricsEnabled"] = settings["DetailedMetricsEnabled"] in (True, "true")
-    _client("apigatewayv2").create_stage(
+    client("apigatewayv2").create_stage(
         ApiId=p["ApiId"],
         StageName=p["StageName"],
         AutoDeploy=True,
@@ -253,7 +249,7 @@ def _secret(request: _Request) -> Any:
     rules = dict(request.properties["GenerateSecretString"])
     rules["PasswordLength"] = int(rules["PasswordLength"])
     rules |= _with_booleans({name: value for name, value in rules.items() if name.startswith("Exclude")})
-    secrets = _client("secretsmanager")
+    secrets = client("secretsmanager")
     password = secrets.get_random_password(**rules)["RandomPassword"]
     made = secrets.create_secret(Name=f"{request.name}-{request.account}", SecretString=password)
     return _Created("AWS::SecretsManager::Secret", made["ARN"])
@@ -262,14 +258,14 @@ def _secret(request: _Request) -> Any:
 @_makes("AWS::Lambda::LayerVersion", "LayerName")
 def _layer(request: _Request) -> Any:
     wanted = {n: request.properties[n] for n in ("Content", "CompatibleRuntimes", "Description")}
-    layer = _client("lambda").publish_layer_version(LayerName=request.name, **wanted)
+    layer = client("lambda").publish_layer_version(LayerName=request.name, **wanted)
     return _Created("AWS::Lambda::LayerVersion", layer["LayerVersionArn"])
 
 
 @_makes("AWS::Batch::ComputeEnvironment", "ComputeEnvironmentName")
 def _compute_environment(request: _Request) -> Any:
     # Batch makes its service-linked role itself, once an account; moto wants to be given one.
-    iam = _client("iam")
+    iam = client("iam")
     with suppress(iam.exceptions.EntityAlreadyExistsException):
         iam.create_service_linked_role(AWSServiceName="batch.amazonaws.com")
     (role,) = iam.list_roles(PathPrefix="/aws-service-role/batch.amazonaws.com/")["Roles"]
@@ -289,7 +285,7 @@ def _job_definition(request: _Request) -> Any:
     container["environment"] = [variable | {"value": str(variable["value"])} for variable in container["environment"]]
     # The names of log options are the driver's, not CloudFormation's: they stay as they are written.
     container["logConfiguration"]["options"] = p["ContainerProperties"]["LogConfiguration"]["Options"]
-    definition = _client("batch").register_job_definition(
+    definition = client("batch").register_job_definition(
         jobDefinitionName=request.name, type=p["Type"], parameters=p["Parameters"], **wanted
     )
     return batch_backends[request.account][request.region].get_job_definition_by_arn(definition["jobDefinitionArn"])
@@ -312,7 +308,7 @@ def _repository(request: _Request) -> Any:
     # CloudFormation makes names of small letters for repositories; moto would refuse its own.
     name, policy = request.name.lower(), request.properties["LifecyclePolicy"]["LifecyclePolicyText"]
     repository = Repository.create_from_cloudformation_json(name, request.json, request.account, request.region)
-    _client("ecr").put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=policy)
+    client("ecr").put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=policy)
     return repository
 
 
@@ -320,7 +316,7 @@ def _repository(request: _Request) -> Any:
 def _alarm(request: _Request) -> Any:
     numbers = {name: float(request.properties[name]) for name in ("Threshold",)}
     numbers |= {name: int(request.properties[name]) for name in ("Period", "EvaluationPeriods")}
-    _client("cloudwatch").put_metric_alarm(AlarmName=request.name, **{**request.properties, **numbers})
+    client("cloudwatch").put_metric_alarm(AlarmName=request.name, **{**request.properties, **numbers})
     return _Created("AWS::CloudWatch::Alarm", request.name)
 
 
@@ -329,7 +325,7 @@ def _budget(request: _Request) -> Any:
     p = request.properties
     budget = p["Budget"] | {"BudgetName": request.name}
     budget["BudgetLimit"] = {name: str(value) for name, value in budget["BudgetLimit"].items()}
-    _client("budgets").create_budget(
+    client("budgets").create_budget(
         AccountId=request.account, Budget=budget, NotificationsWithSubscribers=p["NotificationsWithSubscribers"]
     )
     return _Created("AWS::Budgets::Budget", request.name)

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
+
+from heatdrop.local.clients import client
 
 Check = Callable[[str], Any]
 
@@ -14,17 +15,17 @@ def _name(arn: str) -> str:
 
 
 def _ec2(method: str, argument: str) -> Check:
-    return lambda identifier: getattr(boto3.client("ec2"), method)(**{argument: [identifier]})
+    return lambda identifier: getattr(client("ec2"), method)(**{argument: [identifier]})
 
 
 def _bucket(name: str) -> bool:
-    s3 = boto3.client("s3")
+    s3 = client("s3")
     s3.head_bucket(Bucket=name)
     return bool(s3.get_public_access_block(Bucket=name))
 
 
 def _route_tables() -> list[Any]:
-    return list(boto3.client("ec2").describe_route_tables()["RouteTables"])
+    return list(client("ec2").describe_route_tables()["RouteTables"])
 
 
 def _route(identifier: str) -> bool:
@@ -41,65 +42,65 @@ def _association(identifier: str) -> bool:
 
 
 def _attachment(identifier: str) -> bool:
-    return any(g["Attachments"] for g in boto3.client("ec2").describe_internet_gateways()["InternetGateways"])
+    return any(g["Attachments"] for g in client("ec2").describe_internet_gateways()["InternetGateways"])
 
 
 def _policy_of_queue(url: str) -> bool:
-    answer = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])
+    answer = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])
     return "Policy" in answer.get("Attributes", {})
 
 
 def _policy_of_topic(arn: str) -> bool:
-    return "Policy" in boto3.client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]
+    return "Policy" in client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]
 
 
 def _job_definition(arn: str) -> bool:
-    return bool(boto3.client("batch").describe_job_definitions(jobDefinitions=[arn])["jobDefinitions"])
+    return bool(client("batch").describe_job_definitions(jobDefinitions=[arn])["jobDefinitions"])
 
 
 def _job_queue(arn: str) -> bool:
-    return bool(boto3.client("batch").describe_job_queues(jobQueues=[arn])["jobQueues"])
+    return bool(client("batch").describe_job_queues(jobQueues=[arn])["jobQueues"])
 
 
 def _compute_environment(arn: str) -> bool:
-    answer = boto3.client("batch").describe_compute_environments(computeEnvironments=[_name(arn)])
+    answer = client("batch").describe_compute_environments(computeEnvironments=[_name(arn)])
     return bool(answer["computeEnvironments"])
 
 
 def _layer(arn: str) -> Any:
     name, version = arn.split(":")[6:8]
-    return boto3.client("lambda").get_layer_version(LayerName=name, VersionNumber=int(version))
+    return client("lambda").get_layer_version(LayerName=name, VersionNumber=int(version))
 
 
 def _permission(name: str) -> bool:
     function, statement = name.split("/")
-    return statement in boto3.client("lambda").get_policy(FunctionName=function)["Policy"]
+    return statement in client("lambda").get_policy(FunctionName=function)["Policy"]
 
 
 def _api(api_id: str) -> bool:
-    return bool(boto3.client("apigatewayv2").get_routes(ApiId=api_id)["Items"])
+    return bool(client("apigatewayv2").get_routes(ApiId=api_id)["Items"])
 
 
 def _stage(name: str) -> Any:
     api_id, stage = name.split("/")
-    return boto3.client("apigatewayv2").get_stage(ApiId=api_id, StageName=stage)
+    return client("apigatewayv2").get_stage(ApiId=api_id, StageName=stage)
 
 
 def _log_group(name: str) -> bool:
-    return bool(boto3.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"])
+    return bool(client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"])
 
 
 def _repository(name: str) -> Any:
-    return boto3.client("ecr").describe_repositories(repositoryNames=[name])["repositories"]
+    return client("ecr").describe_repositories(repositoryNames=[name])["repositories"]
 
 
 def _alarm(name: str) -> bool:
-    return bool(boto3.client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"])
+    return bool(client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"])
 
 
 def _budget(name: str) -> Any:
-    account = boto3.client("sts").get_caller_identity()["Account"]
-    return boto3.client("budgets").describe_budget(AccountId=account, BudgetName=name)
+    account = client("sts").get_caller_identity()["Account"]
+    return client("budgets").describe_budget(AccountId=account, BudgetName=name)
 
 
 _CHECKS: dict[str, Check] = {
@@ -110,8 +111,8 @@ _CHECKS: dict[str, Check] = {
     "AWS::Batch::JobQueue": _job_queue,
     "AWS::Budgets::Budget": _budget,
     "AWS::CloudWatch::Alarm": _alarm,
-    "AWS::CloudWatch::Dashboard": lambda name: boto3.client("cloudwatch").get_dashboard(DashboardName=name),
-    "AWS::DynamoDB::Table": lambda name: boto3.client("dynamodb").describe_table(TableName=name),
+    "AWS::CloudWatch::Dashboard": lambda name: client("cloudwatch").get_dashboard(DashboardName=name),
+    "AWS::DynamoDB::Table": lambda name: client("dynamodb").describe_table(TableName=name),
     "AWS::EC2::InternetGateway": _ec2("describe_internet_gateways", "InternetGatewayIds"),
     "AWS::EC2::LaunchTemplate": _ec2("describe_launch_templates", "LaunchTemplateIds"),
     "AWS::EC2::Route": _route,
@@ -123,23 +124,23 @@ _CHECKS: dict[str, Check] = {
     "AWS::EC2::VPCEndpoint": _ec2("describe_vpc_endpoints", "VpcEndpointIds"),
     "AWS::EC2::VPCGatewayAttachment": _attachment,
     "AWS::ECR::Repository": _repository,
-    "AWS::Events::Rule": lambda name: boto3.client("events").describe_rule(Name=_name(name)),
-    "AWS::IAM::InstanceProfile": lambda name: boto3.client("iam").get_instance_profile(InstanceProfileName=name),
-    "AWS::IAM::ManagedPolicy": lambda arn: boto3.client("iam").get_policy(PolicyArn=arn),
-    "AWS::IAM::Role": lambda name: boto3.client("iam").get_role(RoleName=name),
-    "AWS::Lambda::EventSourceMapping": lambda uuid: boto3.client("lambda").get_event_source_mapping(UUID=uuid),
-    "AWS::Lambda::Function": lambda name: boto3.client("lambda").get_function(FunctionName=name),
+    "AWS::Events::Rule": lambda name: client("events").describe_rule(Name=_name(name)),
+    "AWS::IAM::InstanceProfile": lambda name: client("iam").get_instance_profile(InstanceProfileName=name),
+    "AWS::IAM::ManagedPolicy": lambda arn: client("iam").get_policy(PolicyArn=arn),
+    "AWS::IAM::Role": lambda name: client("iam").get_role(RoleName=name),
+    "AWS::Lambda::EventSourceMapping": lambda uuid: client("lambda").get_event_source_mapping(UUID=uuid),
+    "AWS::Lambda::Function": lambda name: client("lambda").get_function(FunctionName=name),
     "AWS::Lambda::LayerVersion": _layer,
     "AWS::Lambda::Permission": _permission,
     "AWS::Logs::LogGroup": _log_group,
     "AWS::S3::Bucket": _bucket,
     # moto cannot keep the policy (see resources.py), so only the bucket is checked.
-    "AWS::S3::BucketPolicy": lambda name: boto3.client("s3").head_bucket(Bucket=name),
-    "AWS::SecretsManager::Secret": lambda arn: boto3.client("secretsmanager").describe_secret(SecretId=arn),
-    "AWS::SNS::Subscription": lambda arn: boto3.client("sns").get_subscription_attributes(SubscriptionArn=arn),
-    "AWS::SNS::Topic": lambda arn: boto3.client("sns").get_topic_attributes(TopicArn=arn),
+    "AWS::S3::BucketPolicy": lambda name: client("s3").head_bucket(Bucket=name),
+    "AWS::SecretsManager::Secret": lambda arn: client("secretsmanager").describe_secret(SecretId=arn),
+    "AWS::SNS::Subscription": lambda arn: client("sns").get_subscription_attributes(SubscriptionArn=arn),
+    "AWS::SNS::Topic": lambda arn: client("sns").get_topic_attributes(TopicArn=arn),
     "AWS::SNS::TopicPolicy": _policy_of_topic,
-    "AWS::SQS::Queue": lambda url: boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"]),
+    "AWS::SQS::Queue": lambda url: client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"]),
     "AWS::SQS::QueuePolicy": _policy_of_queue,
 }
 

@@ -19,7 +19,7 @@ from moto.batch.models import Job
 from moto.moto_api._internal import mock_random
 from tests.faults.faults import Clock, Crash, Fault, FaultyAws, Meanwhile
 from tests.faults.stored import Stored
-from tests.iam.roles import acting, redriver, under
+from tests.iam.roles import acting, holder_of, under
 from tests.integration.cloud import Context, load_handler
 
 from heatdrop.api.explanations import Explanations
@@ -95,7 +95,7 @@ class World:
             self._explanations = Explanations(
                 ExplanationTable(by_api), Storage(outputs["ResultsBucket"]), jobs, settings
             )
-        self._redriver = redriver(deployment)
+        self._redriver = holder_of(deployment, "RedrivePolicy")
         self._main = under(job_role, _job_main(next(iter(deployment.job_code.values())) / "job.py"))
         self.reset()
 

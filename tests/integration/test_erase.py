@@ -7,6 +7,7 @@ from unittest import mock
 
 import boto3
 import pytest
+from tests.iam.roles import acting, holder_of
 from tests.integration.cloud import Cloud, throttled
 from tests.integration.test_api import ask
 from typer.testing import CliRunner, Result
@@ -18,9 +19,12 @@ from heatdrop.local.moto_cloud import MotoCloud
 from heatdrop.vocabulary import Drop, State
 
 
-def erase(local_aws: MotoCloud, *arguments: str, answer: str | None = None) -> Result:
-    """Call the command as a person does, over HTTP."""
-    with mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": local_aws.endpoint}):
+def erase(cloud: Cloud, local_aws: MotoCloud, *arguments: str, answer: str | None = None) -> Result:
+    """Call the command as a person does, over HTTP, with no more rights than the template's ErasePolicy gives."""
+    with (
+        mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": local_aws.endpoint}),
+        acting(holder_of(cloud.deployment, "ErasePolicy")),
+    ):
         yes = ["--yes"] if answer is None else []
         return CliRunner().invoke(app, ["erase", "--stack", "heatdrop", *yes, *arguments], input=answer)
 
@@ -65,7 +69,7 @@ def test_nothing_of_an_erased_image_is_left_and_all_of_the_others(
     gone, kept = explained(cloud, chest, f"{way}/ward 3/a ü+.jpg", f"{way}/ward 4/a.jpg")
     before = state_of(cloud, kept)
     chosen = {"key": [gone.key], "prefix": ["--prefix", f"{way}/ward 3/"], "image_id": ["--image-id", image_id(gone)]}
-    done = erase(local_aws, *chosen[way], "--json")
+    done = erase(cloud, local_aws, *chosen[way], "--json")
     assert done.exit_code == 0, done.output
     counts = json.loads(done.stdout)
     # The picture and three files for each of three classes, twice; the manifest that both share, and its own.
@@ -86,15 +90,15 @@ def test_key_is_erased_with_all_its_versions_and_delete_markers(
     s3.delete_object(Bucket=cloud.input_bucket, Key=key)
     s3.delete_object(Bucket=cloud.input_bucket, Key=key, VersionId=drops[0].version_id)
     other = cloud.put(chest, f"{key}.jpg")
-    counts = json.loads(erase(local_aws, key, "--json").stdout)
+    counts = json.loads(erase(cloud, local_aws, key, "--json").stdout)
     assert (counts["records"], counts["input_versions"], counts["delete_markers"]) == (3, 2, 1)
     assert left(cloud, *drops) == left(cloud, other) != []
 
 
 def test_second_erasure_finds_nothing_and_is_content(cloud: Cloud, local_aws: MotoCloud, chest: bytes) -> None:
     (drop,) = explained(cloud, chest, "twice/a.jpg")
-    assert erase(local_aws, drop.key).exit_code == 0
-    again = erase(local_aws, drop.key)
+    assert erase(cloud, local_aws, drop.key).exit_code == 0
+    again = erase(cloud, local_aws, drop.key)
     assert (again.exit_code, again.stdout) == (
         0,
         "0 records, 0 input versions, 0 delete markers, 0 artefacts, 0 manifests were erased.\n",
@@ -107,10 +111,10 @@ def test_erasure_that_was_cut_short_is_finished_by_the_next(
 ) -> None:
     gone, kept = explained(cloud, chest, f"short/{operation}/a.jpg", f"short/{operation}/b.jpg")
     with throttled(operation):
-        done = erase(local_aws, gone.key)
+        done = erase(cloud, local_aws, gone.key)
     assert isinstance(done.exception, HeatdropError)
     assert "run it again" in str(done.exception)
-    assert erase(local_aws, gone.key).exit_code == 0
+    assert erase(cloud, local_aws, gone.key).exit_code == 0
     assert left(cloud, gone) == []
     assert cloud.record(kept).state is State.EXPLAINED
 
@@ -118,10 +122,10 @@ def test_erasure_that_was_cut_short_is_finished_by_the_next(
 def test_dry_run_says_what_would_be_erased_and_does_nothing(cloud: Cloud, local_aws: MotoCloud, chest: bytes) -> None:
     (drop,) = explained(cloud, chest, "dry/a.jpg")
     before = state_of(cloud, drop)
-    done = erase(local_aws, "--prefix", "dry/", "--dry-run")
+    done = erase(cloud, local_aws, "--prefix", "dry/", "--dry-run")
     assert done.stdout == "1 record, 1 input version, 0 delete markers, 20 artefacts, 2 manifests would be erased.\n"
     assert f"{image_id(drop)}  dry/a.jpg  EXPLAINED" in done.stderr
-    one, both = map(json.loads, erase(local_aws, "--prefix", "dry/", "--dry-run", "--json").stdout.splitlines())
+    one, both = map(json.loads, erase(cloud, local_aws, "--prefix", "dry/", "--dry-run", "--json").stdout.splitlines())
     assert one == {"image_id": image_id(drop), "key": "dry/a.jpg", "state": "EXPLAINED"}
     assert (both["records"], both["erased"]) == (1, False)
     assert state_of(cloud, drop) == before
@@ -130,9 +134,9 @@ def test_dry_run_says_what_would_be_erased_and_does_nothing(cloud: Cloud, local_
 def test_it_asks_first_and_takes_no_for_an_answer(cloud: Cloud, local_aws: MotoCloud, chest: bytes) -> None:
     (drop,) = explained(cloud, chest, "asked/a.jpg")
     before = state_of(cloud, drop)
-    assert erase(local_aws, drop.key, answer="n\n").exit_code == 1
+    assert erase(cloud, local_aws, drop.key, answer="n\n").exit_code == 1
     assert state_of(cloud, drop) == before
-    assert erase(local_aws, drop.key, answer="y\n").exit_code == 0
+    assert erase(cloud, local_aws, drop.key, answer="y\n").exit_code == 0
     assert left(cloud, drop) == []
 
 
@@ -142,7 +146,7 @@ def test_image_that_is_erased_before_its_job_runs_costs_the_others_nothing(
     gone, kept = cloud.put(chest, "waits/a.jpg"), cloud.put(chest, "waits/b.jpg")
     cloud.infer(gone, kept)
     key, manifest = cloud.manifest(gone)
-    assert "had not reached a final state; run it again" in erase(local_aws, gone.key).stdout
+    assert "had not reached a final state; run it again" in erase(cloud, local_aws, gone.key).stdout
     cloud.storage.put_manifest(manifest)  # the job had read it before
     report = cloud.heatmap_job().run(key)
     assert (report.explained, report.skipped, report.exit_code) == (1, 1, 0)
@@ -151,5 +155,5 @@ def test_image_that_is_erased_before_its_job_runs_costs_the_others_nothing(
 
 
 @pytest.mark.parametrize("arguments", [[], ["a.jpg", "--prefix", "b/"], ["--prefix", "b/", "--image-id", "0" * 32]])
-def test_it_must_be_said_in_one_way_what_to_erase(local_aws: MotoCloud, arguments: list[str]) -> None:
-    assert isinstance(erase(local_aws, *arguments).exception, InvalidRequest)
+def test_it_must_be_said_in_one_way_what_to_erase(cloud: Cloud, local_aws: MotoCloud, arguments: list[str]) -> None:
+    assert isinstance(erase(cloud, local_aws, *arguments).exception, InvalidRequest)

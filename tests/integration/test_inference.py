@@ -7,7 +7,9 @@ import boto3
 import pydicom
 import pytest
 from tests.integration.cloud import Cloud, Context, sample_event, throttled
+from tests.integration.test_job_events import told_again
 
+from heatdrop.ids import image_id
 from heatdrop.vocabulary import Drop, State
 
 
@@ -196,8 +198,10 @@ def test_news_that_could_not_be_published_is_published_by_the_retry(cloud: Cloud
 
 def test_messages_are_left_for_another_invocation_when_time_runs_out(cloud: Cloud, chest: bytes) -> None:
     drop = cloud.put(chest)
-    assert cloud.infer(drop, context=Context(remaining_ms=5_000)) == ["message-0"]
+    told_again(cloud)
+    assert cloud.infer(drop, context=Context(remaining_ms=5_000)) == []
     assert cloud.record(drop) is None
+    assert [image_id(again) for again in told_again(cloud)] == [image_id(drop)]
 
 
 def test_record_of_a_dicom_holds_nothing_of_its_patient(cloud: Cloud, chest_dicom: Path) -> None:

@@ -65,7 +65,8 @@ def test_function_may_do_what_its_links_allow_and_read_lists_by_their_indexes() 
     assert "dynamodb:Scan" not in reach
     assert "dynamodb:PutItem" not in reach
     assert reach["secretsmanager:GetSecretValue"] == {"PageTokenSecret"}
-    assert "GpuRequestQueue" in reach["batch:SubmitJob"]
+    assert reach["batch:SubmitJob"] >= {"GpuRequestQueue"}
+    assert "GpuJobQueue" not in reach["batch:SubmitJob"]
 
 
 def test_page_token_key_is_made_by_aws_and_written_nowhere() -> None:

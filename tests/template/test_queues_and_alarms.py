@@ -1,5 +1,9 @@
 """Nothing waits, dies or fails unseen."""
 
+import json
+import re
+from functools import cache
+
 import pytest
 from tests.template.cloud_template import (
     as_list,
@@ -11,6 +15,8 @@ from tests.template.cloud_template import (
     resources,
     template,
 )
+
+from heatdrop.project import ROOT
 
 QUEUES = sorted(resources("AWS::SQS::Queue"))
 DEAD_LETTERS = {
@@ -90,6 +96,25 @@ def test_stuck_images_and_a_backlog_that_grows_raise_an_alarm(metric: str) -> No
     variables = template()["Globals"]["Function"]["Environment"]["Variables"]
     assert OWN_METRICS[metric]["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"]
     assert OWN_METRICS[metric]["Dimensions"] == [{"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}]
+
+
+@cache
+def emitted() -> set[str]:
+    """The names of the metrics that the code emits."""
+    sources = (ROOT / "shared/heatdrop").rglob("*.py")
+    return {name for source in sources for name in re.findall(r'add_metric\("(\w+)"', source.read_text())}
+
+
+def test_every_metric_of_ours_is_one_that_the_code_emits_and_is_shown() -> None:
+    body = resources("AWS::CloudWatch::Dashboard")["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    shown, namespace = set[str](), ""
+    for widget in json.loads(body)["widgets"]:
+        for metric in widget["properties"].get("metrics", []):
+            # "." repeats what the line before has in that place, "..." all but the last of it.
+            namespace = metric[0] if not metric[0].startswith(".") else namespace
+            if namespace.startswith("Heatdrop/") and metric[0] != "...":
+                shown.add(metric[1])
+    assert OWN_METRICS.keys() <= shown == emitted()
 
 
 def test_alarm_on_a_backlog_has_a_sweep_to_look_at() -> None:

@@ -42,7 +42,7 @@ def test_function_declares_what_its_handler_reads_and_nothing_else(function: str
 def test_job_declares_what_it_reads_and_nothing_else() -> None:
     container = resources("AWS::Batch::JobDefinition")["HeatmapJobDefinition"]["Properties"]["ContainerProperties"]
     declared = {variable["Name"] for variable in container["Environment"]}
-    assert declared == wanted(HeatmapSettings) | {"POWERTOOLS_SERVICE_NAME"}
+    assert declared == wanted(HeatmapSettings) | POWERTOOLS
 
 
 def test_every_parameter_is_used_and_explained() -> None:

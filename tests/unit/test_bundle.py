@@ -11,14 +11,14 @@ from heatdrop.errors import InvalidBundle
 from heatdrop.model import bundle as bundles
 from heatdrop.model.bundle import FILES, Bundle, digest, open_bundle
 from heatdrop.model.classifier import Classifier
-from heatdrop.model.packing import load_keras
+from heatdrop.model.loading import load_keras_model
 
 
 def use_everything(folder: Path) -> None:
     """What classifying and explaining do with a bundle."""
     bundle = open_bundle(folder)
     Classifier(bundle)
-    load_keras(bundle)
+    load_keras_model(bundle)
 
 
 def change_description(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:

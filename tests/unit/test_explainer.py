@@ -17,6 +17,7 @@ from heatdrop.images import Limits
 from heatdrop.model import packing
 from heatdrop.model.bundle import Bundle, open_bundle
 from heatdrop.model.classifier import Classifier, model_input
+from heatdrop.model.loading import load_keras_model
 from heatdrop.saliency import ActivationMaps, smoothgrad
 from heatdrop.version import __version__
 from heatdrop.vocabulary import DISCLAIMER, ESTIMATORS, ExplanationSettings, Prediction
@@ -59,7 +60,7 @@ def test_the_map_in_the_file_is_smoothgrads_of_what_the_classifier_saw(
 ) -> None:
     classes = [tiny_bundle.labels.index(p.label) for p in predictions[:2]]
     expected = smoothgrad(
-        packing.load_keras(tiny_bundle),
+        load_keras_model(tiny_bundle),
         model_input(images.decode(chest, at_least=tiny_bundle.size), tiny_bundle)[None],
         [classes],
         samples=4,
@@ -135,7 +136,7 @@ def test_the_file_holds_the_maps_of_all_estimators_and_the_heatmap_draws_the_one
         np.testing.assert_array_equal(one, other)
     seen = images.decode(chest, at_least=(768, 768)).pixels
     for name, each in explained.items():
-        assert each.heatmaps[0].overlay[1] == rendering.overlay(rendering.at_display_size(seen), arrays_of(each)[name])
+        assert each.heatmaps[0].overlay[1] == rendering.picture(rendering.overlaid(seen, arrays_of(each)[name]))
 
 
 @pytest.mark.parametrize("settings", [{"samples": 2}, {"samples": 0}, {"method": "gradcam"}])
@@ -162,7 +163,7 @@ def test_the_file_says_what_was_differentiated_and_how_the_noise_was_drawn(
 def test_other_methods_leave_their_map_under_their_name(tiny_bundle: Bundle, chest: bytes, predictions, method) -> None:
     explainer = Explainer(tiny_bundle, ExplanationSettings(method=method, top=1))
     found = arrays_of(explainer.explain(chest, predictions))
-    expected = ActivationMaps(packing.load_keras(tiny_bundle), method).maps(
+    expected = ActivationMaps(load_keras_model(tiny_bundle), method).maps(
         model_input(images.decode(chest, at_least=tiny_bundle.size), tiny_bundle)[None],
         [[tiny_bundle.labels.index(predictions[0].label)]],
     )

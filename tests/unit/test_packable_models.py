@@ -14,7 +14,8 @@ from heatdrop.errors import InvalidBundle
 from heatdrop.model.classifier import Classifier
 from heatdrop.model.explainability import trial_pictures
 from heatdrop.model.labels import read_labels
-from heatdrop.model.packing import load_keras, pack
+from heatdrop.model.loading import load_keras_model
+from heatdrop.model.packing import pack
 from heatdrop.saliency import smoothgrad
 
 SHAPE = (16, 16, 3)
@@ -38,7 +39,7 @@ def packed(model: keras.Model, folder: Path, labels=("a", "b")):
 def explained_and_predicted(bundle):
     """What explaining and predicting a picture give, from the files of the bundle alone."""
     pixels = trial_pictures(bundle.size)[1:2]
-    model = load_keras(bundle)
+    model = load_keras_model(bundle)
     maps = smoothgrad(model, pixels.astype(np.float32) / 255, samples=2)
     from heatdrop.images import DecodedImage
 
@@ -77,7 +78,7 @@ def test_every_augmentation_of_keras_is_left_out_of_a_bundle(tmp_path: Path) -> 
 
     bundle = packed(model, tmp_path)
 
-    kinds = {type(layer).__name__ for layer in load_keras(bundle)._flatten_layers()}
+    kinds = {type(layer).__name__ for layer in load_keras_model(bundle)._flatten_layers()}
     assert not any("Random" in kind or "Mix" in kind for kind in kinds)
     pixels = trial_pictures(bundle.size)[1:2].astype(np.float32) / 255
     _, scores = explained_and_predicted(bundle)
@@ -89,7 +90,7 @@ def test_every_augmentation_of_keras_is_left_out_of_a_bundle(tmp_path: Path) -> 
 def test_a_layer_that_changes_images_outside_training_stays(tmp_path: Path, layer: keras.Layer) -> None:
     bundle = packed(classifier(before=layer), tmp_path)
 
-    assert any(type(each) is type(layer) for each in load_keras(bundle).layers)
+    assert any(type(each) is type(layer) for each in load_keras_model(bundle).layers)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16"])
@@ -107,7 +108,7 @@ def test_a_model_trained_in_low_precision_is_packed_in_float32(tmp_path: Path, p
 
     bundle = packed(model, tmp_path)
 
-    loaded = load_keras(bundle)
+    loaded = load_keras_model(bundle)
     assert {layer.compute_dtype for layer in loaded._flatten_layers()} == {"float32"}
     assert all(weight.dtype == "float32" for weight in loaded.weights)
     maps, scores = explained_and_predicted(bundle)
@@ -135,6 +136,11 @@ REFUSED = {
     "logits": (lambda: classifier(head=lambda x: layers.Dense(2, name="verdict")(x)), "end it in softmax or sigmoid"),
     "rounding": (lambda: classifier(lambda x: ops.round(x * 9)), "'round"),
     "a choice": (lambda: classifier(lambda x: ops.one_hot(ops.argmax(x, axis=-1), 4)), "'argmax"),
+    "bins": (lambda: classifier(before=layers.Discretization([0.2, 0.5], name="binned")), "'binned'"),
+    "a loop that Keras cannot save": (
+        lambda: classifier(lambda x: ops.fori_loop(0, 3, lambda i, y: y * 2, x)),
+        "ForiLoop",
+    ),
     "a stopped gradient": (lambda: classifier(ops.stop_gradient), "'stop_gradient"),
     "no gradient at zero": (lambda: classifier(lambda x: ops.sqrt(x * 0)), "'(sqrt|multiply)"),
     "dead neurons": (lambda: classifier(lambda x: layers.ReLU(name="dead")(x - 9.0)), "'dead'"),

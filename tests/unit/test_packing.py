@@ -20,7 +20,8 @@ from heatdrop.model import bundle as bundles
 from heatdrop.model import packing
 from heatdrop.model.bundle import Bundle, open_bundle
 from heatdrop.model.classifier import Classifier
-from heatdrop.model.packing import load_safely, pack, pack_file
+from heatdrop.model.loading import load_keras_file, load_keras_model
+from heatdrop.model.packing import pack, pack_file
 
 
 def tiny_model(outputs: int = 2, activation: str = "softmax", shape: Sequence[int | None] = (32, 32, 3)) -> keras.Model:
@@ -79,7 +80,7 @@ def test_models_of_every_build_are_packed_and_predict_alike(tmp_path: Path, make
     plain = keras.Model(model.inputs[0], model.outputs[0])
     pixels = np.random.default_rng(0).integers(0, 256, (*bundle.size, 3), np.uint8)
     found = {p.label: p.score for p in Classifier(bundle).classify(DecodedImage(pixels, "PNG", 1, 1))}
-    loaded = packing.load_keras(bundle)
+    loaded = load_keras_model(bundle)
     for one in (plain, loaded):
         expected = np.ravel(one(pixels[None].astype(np.float32), training=False))[-1]
         assert found["b"] == pytest.approx(float(expected), abs=1e-4)
@@ -266,7 +267,7 @@ def test_a_lambda_layer_is_refused_and_never_runs(tmp_path: Path, monkeypatch: p
         model.save(tmp_path / f"evil.{suffix}")
     trace.unlink()
     with pytest.raises(InvalidBundle, match=f"evil.{suffix} cannot be loaded safely.*[Ll]ambda") as caught:
-        load_safely(tmp_path / f"evil.{suffix}")
+        load_keras_file(tmp_path / f"evil.{suffix}")
     assert "\n" not in str(caught.value)
     assert not trace.exists()
 
@@ -295,7 +296,7 @@ def test_a_config_that_names_other_code_is_refused_and_never_runs(
         for name, data in (files | {"config.json": json.dumps(config).encode()}).items():
             archive.writestr(name, data)
     with pytest.raises(InvalidBundle, match="cannot be loaded safely"):
-        load_safely(tmp_path / "evil.keras")
+        load_keras_file(tmp_path / "evil.keras")
     assert not trace.exists()
 
 
@@ -310,7 +311,7 @@ def test_a_damaged_keras_file_is_refused_whatever_keras_raises(keras_file: Path,
         damaged.write_bytes(kind)
         # A flipped bit may also lie where it does no harm.
         with contextlib.suppress(InvalidBundle), reported(messages):
-            load_safely(damaged)
+            load_keras_file(damaged)
     assert len(messages) >= 10
     assert all("damaged.keras" in message and "\n" not in message for message in messages)
 
@@ -319,11 +320,11 @@ def test_a_damaged_keras_file_is_refused_whatever_keras_raises(keras_file: Path,
 def test_a_model_that_is_not_there_is_said_to_be_so(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(InvalidBundle, match=f"no Keras model .*{name}"):
-        load_safely(tmp_path / name)
+        load_keras_file(tmp_path / name)
 
 
 def test_an_archive_that_holds_no_model_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
         archive.writestr("readme", "hello")
     with pytest.raises(InvalidBundle, match=r"other\.keras cannot be loaded safely"):
-        load_safely(tmp_path / "other.keras")
+        load_keras_file(tmp_path / "other.keras")

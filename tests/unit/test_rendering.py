@@ -11,7 +11,7 @@ import pytest
 
 from heatdrop import images
 from heatdrop.explaining import rendering
-from heatdrop.explaining.rendering import OVERLAY_SIDE, figure, maps_file, normalise, overlay
+from heatdrop.explaining.rendering import OVERLAY_SIDE, figure, maps_file, normalise, overlaid, picture
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,10 @@ def seen(chest):
 def spot(row: float, column: float, side: int = 64):
     rows, columns = np.mgrid[:side, :side]
     return np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 40).astype(np.float32)
+
+
+def overlay(pixels, raw) -> bytes:
+    return picture(overlaid(pixels, raw))
 
 
 def as_pixels(png: bytes):

@@ -23,9 +23,9 @@ def by_litert(bundle: Bundle, image: images.DecodedImage) -> tuple[Prediction, .
 def by_keras(bundle: Bundle, image: images.DecodedImage) -> tuple[Prediction, ...]:
     """Predict with TensorFlow and the .keras file, as most tutorials do."""
     from heatdrop.model.classifier import model_input, rank
-    from heatdrop.model.packing import load_keras
+    from heatdrop.model.loading import load_keras_model
 
-    scores = load_keras(bundle).predict(model_input(image, bundle)[None], verbose=0)[0]
+    scores = load_keras_model(bundle).predict(model_input(image, bundle)[None], verbose=0)[0]
     return rank(bundle.labels, scores)
 
 

@@ -17,7 +17,7 @@ from heatdrop import images
 from heatdrop.errors import InvalidRequest
 from heatdrop.model.architectures import build
 from heatdrop.model.bundle import open_bundle
-from heatdrop.model.packing import load_keras
+from heatdrop.model.loading import load_keras_model
 from heatdrop.model.preprocessing import Convention, preprocess
 
 Float = NDArray[np.float32]
@@ -55,7 +55,7 @@ def prepare(architecture: str, size: int, bundle: Path | None, count: int, folde
     convention: Convention = "densenet"
     if bundle is not None:
         opened = open_bundle(bundle)
-        model, name, convention = load_keras(opened), opened.model.name, opened.description.preprocess
+        model, name, convention = load_keras_model(opened), opened.model.name, opened.description.preprocess
     elif architecture not in ARCHITECTURES:
         raise InvalidRequest(f"architecture is {architecture!r}; choose one of {', '.join(ARCHITECTURES)}")
     else:

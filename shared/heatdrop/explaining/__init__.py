@@ -1,1 +1,1 @@
-"""An image and a model to heatmaps: arrays to maps, maps to pictures, files to results. Knows no AWS."""
+"""An image and a model to heatmaps: arrays to maps, maps to pictures, files to results. Needs no AWS."""

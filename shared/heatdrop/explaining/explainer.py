@@ -1,4 +1,4 @@
-"""One image and its model to heatmaps: pixels in, artefacts out. Knows no AWS."""
+"""The heatmaps of one image and one model, as the files that are stored. Needs no AWS."""
 
 import logging
 import re
@@ -17,7 +17,7 @@ from heatdrop.explaining.methods import method_of, method_provenance
 from heatdrop.images import Limits
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.classifier import model_input
-from heatdrop.model.packing import load_keras
+from heatdrop.model.loading import load_keras_model
 from heatdrop.saliency import SaliencyMaps
 from heatdrop.timing import milliseconds
 from heatdrop.version import __version__
@@ -30,7 +30,7 @@ PICTURE = "picture.png"
 
 @dataclass(frozen=True)
 class Heatmap:
-    """The artefacts that explain one class: file name to content."""
+    """The files that explain one class, each as (name, content)."""
 
     label: str
     overlay: tuple[str, bytes]
@@ -46,7 +46,7 @@ class Heatmap:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The heatmaps of one image, best class first, and the image as it is shown: file name and content."""
+    """The heatmaps of one image, best class first, and the image itself at display size, as (name, content)."""
 
     picture: tuple[str, bytes]
     heatmaps: tuple[Heatmap, ...]
@@ -55,7 +55,7 @@ class Explanation:
 
 
 class Explainer:
-    """A bundle's Keras model and its compiled gradients, loaded once and used for many images."""
+    """A bundle's Keras model and its compiled gradients: loaded once, used for many images."""
 
     def __init__(
         self,
@@ -71,10 +71,14 @@ class Explainer:
             InvalidRequest: the method asked for cannot explain it.
         """
         self.bundle, self.settings, self.limits, self._decode = bundle, settings, limits, decode
-        self._make_maps = method_of(load_keras(bundle), settings)
+        self._make_maps = method_of(load_keras_model(bundle), settings)
 
     def explain(self, data: bytes, predictions: Sequence[Prediction]) -> Explanation:
-        """Draw why the model scores an image as it does, for the best of its ``predictions``.
+        """Make the heatmaps of an image for the best of its classes.
+
+        Args:
+            data: the bytes of the image file.
+            predictions: what the classifier said of it, best first; the first ``settings.top`` are explained.
 
         Raises:
             RejectedImage: ``data`` cannot be decoded.
@@ -116,7 +120,7 @@ class Explainer:
     def _capture(
         self, data: bytes, overlaid: NDArray[np.uint8], prediction: Prediction, found: SaliencyMaps
     ) -> bytes | None:
-        """The overlay of one class for a PACS; None where the image says of its patient what cannot be read."""
+        """The overlay of one class as DICOM; None if the image's own DICOM attributes cannot be taken over."""
         # pydicom is loaded for DICOM alone.
         from heatdrop.images.secondary_capture import secondary_capture
 
@@ -133,7 +137,7 @@ class Explainer:
             return None
 
     def _provenance(self, prediction: Prediction, found: SaliencyMaps) -> dict[str, Any]:
-        """Everything needed to make this map again, and nothing that changes from run to run."""
+        """All that is needed to make this map again, and nothing that changes from run to run."""
         return {
             "heatdrop": __version__,
             **method_provenance(self.settings, found),

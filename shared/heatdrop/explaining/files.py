@@ -1,4 +1,4 @@
-"""Predictions and heatmaps in this process, without any cloud: the same steps, the same answers."""
+"""Predictions and heatmaps of files in this process, without a cloud: the same steps and answers as the pipeline's."""
 
 import hashlib
 import time
@@ -38,7 +38,7 @@ def read_file(path: Path, limits: Limits) -> bytes:
 
 
 def classify_file(path: Path, classifier: Classifier, limits: Limits) -> tuple[Result, bytes]:
-    """Decode and predict one file; returns its answer (CLASSIFIED or REJECTED) and its bytes."""
+    """Decode and classify one file; returns its result (CLASSIFIED or REJECTED) and its bytes."""
     data = b""
     started = time.perf_counter()
     try:
@@ -61,7 +61,7 @@ def classify_file(path: Path, classifier: Classifier, limits: Limits) -> tuple[R
 
 
 def classify_files(paths: Iterable[Path], bundle: Bundle, limits: Limits) -> Iterator[Result]:
-    """One answer a file, in order."""
+    """Classify files; one result for each, in order."""
     with native_output_hidden():
         classifier = Classifier(bundle)
     for path in paths:
@@ -71,7 +71,7 @@ def classify_files(paths: Iterable[Path], bundle: Bundle, limits: Limits) -> Ite
 def explain_files(
     paths: Iterable[Path], explainer: "Explainer", output: OutputFolder, limits: Limits
 ) -> Iterator[Result]:
-    """One answer a file, in order, its heatmaps written to ``output``."""
+    """Classify and explain files; one result for each, in order, with its heatmaps written to ``output``."""
     with native_output_hidden():
         classifier = Classifier(explainer.bundle)
     for path in paths:
@@ -84,8 +84,8 @@ def explain_files(
                 for heatmap in explanation.heatmaps
             )
             timings = result.timings_ms | explanation.timings_ms
-            answer = {"state": State.EXPLAINED, "picture": picture, "heatmaps": heatmaps, "timings_ms": timings}
-            result = result.model_copy(update=answer)
+            explained = {"state": State.EXPLAINED, "picture": picture, "heatmaps": heatmaps, "timings_ms": timings}
+            result = result.model_copy(update=explained)
         yield result
 
 

@@ -1,4 +1,4 @@
-"""The files that a person means by the paths and patterns on a command line."""
+"""The files that the paths and patterns on a command line stand for."""
 
 import glob
 import os

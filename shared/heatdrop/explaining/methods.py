@@ -1,4 +1,4 @@
-"""From settings to maps: which method is run, and what of the settings it looks at."""
+"""The method that the settings ask for, and what its maps say about how they were made."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +12,7 @@ from heatdrop.saliency import ActivationMaps, GradientEngine, SaliencyMaps, smoo
 from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings
 
 MakeMaps = Callable[[NDArray[np.float32], NDArray[np.int64]], SaliencyMaps]
-"""Model input (B, H, W, C) and class indices (B, K) to maps."""
+"""Makes the maps of preprocessed images (B, H, W, C) for class indices (B, K)."""
 
 
 def method_of(model: keras.Model, settings: ExplanationSettings) -> MakeMaps:

@@ -1,4 +1,4 @@
-"""Explanations where one thinks: in a notebook or a script, an image in and its figure out."""
+"""Explanations in a notebook or a script: an image in, its predictions, maps and figure out."""
 
 import io
 import json
@@ -86,12 +86,12 @@ def explain(image: str | Path | bytes, bundle: str | Path | None = None, **setti
         InvalidRequest: there is no such setting, or it is out of its range.
     """
     try:
-        wanted = ExplanationSettings.model_validate(settings)
+        checked = ExplanationSettings.model_validate(settings)
     except ValidationError as error:
         raise InvalidRequest(first_problem(error)) from error
     data = image if isinstance(image, bytes) else read_file(Path(image), Limits())
     opened = open_bundle(Path(bundle)) if bundle else default.open_default() or default.build_default()
-    classifier, explainer = _loaded(opened.folder.resolve(), opened.model.version, opened.certified, wanted)
+    classifier, explainer = _loaded(opened.folder.resolve(), opened.model.version, opened.certified, checked)
     decoded = images.decode(data, at_least=explainer.bundle.size)
     predictions = classifier.classify(decoded)
     return Explained(predictions, explainer.explain(data, predictions), explainer.bundle)
@@ -101,7 +101,9 @@ def explain(image: str | Path | bytes, bundle: str | Path | None = None, **setti
 def _loaded(
     folder: Path, _version: str, _certified: str, settings: ExplanationSettings
 ) -> tuple[Classifier, Explainer]:
-    """A bundle's models, kept for the next cell; one that was packed or certified again is loaded again."""
+    """The models of a bundle, kept for the next call. Version and certificate are arguments so that a bundle that was
+    packed or certified again is loaded again.
+    """
     with native_output_hidden():
         bundle = open_bundle(folder)
         return Classifier(bundle), Explainer(bundle, settings)

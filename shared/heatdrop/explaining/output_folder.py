@@ -11,7 +11,7 @@ RESULTS = "results.jsonl"
 
 
 class OutputFolder:
-    """Where a run leaves its answers. Nothing is ever written outside ``root``."""
+    """The folder for a run's results. Nothing is ever written outside ``root``."""
 
     def __init__(self, root: Path) -> None:
         """Make the folder.
@@ -30,7 +30,7 @@ class OutputFolder:
         return HeatmapFiles.of(label, self.save(file, image_id, contents))
 
     def save(self, file: str, image_id: str, contents: Iterable[tuple[str, bytes]]) -> list[str]:
-        """Write artefacts of an image, whatever folder their names are in; returns their paths relative to ``root``."""
+        """Write the files of an image, without the folders in their names; returns their paths relative to ``root``."""
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(file).stem).strip("-.")[:60] or "image"
         folder = self.root / "heatmaps" / f"{stem}-{image_id[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ class OutputFolder:
         return paths
 
     def saved(self, results: Iterable[Result]) -> Iterator[Result]:
-        """Write ``results.jsonl``, one object an image, line by line as the results are taken."""
+        """Pass the results on, and write each as a line of ``results.jsonl`` when it is taken."""
         with (self.root / RESULTS).open("w", encoding="utf-8") as lines:
             for result in results:
                 lines.write(result.model_dump_json() + "\n")

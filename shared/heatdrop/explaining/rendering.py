@@ -1,4 +1,4 @@
-"""Raw maps to what a person looks at (overlay, figure) and to what a program reads (NPZ with provenance)."""
+"""Draws maps: the overlay and the figure that a person looks at, and the NPZ with provenance that a program reads."""
 
 import io
 import json
@@ -20,7 +20,9 @@ OVERLAY_SIDE = 768
 _CLIP_PERCENTILE = 99.5
 _OPACITY = 0.8
 _LABEL_LETTERS = 40
+"""Letters of a label in the figure; a longer one is cut."""
 _SURE_TO_FIT = 12
+"""Letters of a label that fit above the map in the title's usual size."""
 _PNG_LEVEL = 3
 """A third smaller than by OpenCV's own level, 1, for 15 ms a figure; higher levels take time and save little."""
 _HALVES = (0.01, 0.07, 0.485, 0.845), (0.505, 0.07, 0.485, 0.845)
@@ -55,11 +57,6 @@ def picture(pixels: NDArray[np.uint8]) -> bytes:
     return _png(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
 
 
-def overlay(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> bytes:
-    """A PNG of what ``overlaid`` gives."""
-    return picture(overlaid(pixels, raw))
-
-
 def overlaid(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The image (H, W, 3) with the map (h, w) over it in ``jet``, the more opaque the stronger the map is.
 
@@ -82,16 +79,16 @@ def figure(
 
     ``note`` stands below both.
     """
-    # Places are fixed, here and of the titles: to find them takes matplotlib longer than to draw.
+    # Axes and titles have fixed places: laying them out takes matplotlib longer than drawing them.
     canvas = Figure(figsize=(8, 4.4), dpi=110)
     left, right = (canvas.add_axes(place) for place in _HALVES)
     left.imshow(pixels)
     left.set_title("Input", y=1)
     right.imshow(normalise(raw), cmap="jet", alpha=0.8, vmin=0, vmax=1)
-    shown = printable(label)
-    shown = shown if len(shown) <= _LABEL_LETTERS else f"{shown[: _LABEL_LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"
-    # A label is shown as it is written: matplotlib would read $...$ as a formula.
-    title = right.set_title(f"Predicted(class={shown}) = {score:.4f}", y=1, parse_math=False)
+    text = printable(label)
+    text = text if len(text) <= _LABEL_LETTERS else f"{text[: _LABEL_LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"
+    # parse_math is off, since matplotlib would read $...$ in a label as a formula.
+    title = right.set_title(f"Predicted(class={text}) = {score:.4f}", y=1, parse_math=False)
     if not has_signal(raw):
         right.text(0.5, 0.5, "no signal", transform=right.transAxes, ha="center", color="white")
     for axes in (left, right):
@@ -101,7 +98,7 @@ def figure(
     with warnings.catch_warnings():
         # A letter that matplotlib's font lacks is drawn as a box.
         warnings.filterwarnings("ignore", "Glyph")
-        if len(shown) > _SURE_TO_FIT:
+        if len(text) > _SURE_TO_FIT:
             canvas.draw_without_rendering()
             room = right.get_window_extent().width / title.get_window_extent().width
             title.set_fontsize(float(title.get_fontsize()) * min(1.0, room))

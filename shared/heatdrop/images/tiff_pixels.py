@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -154,6 +155,7 @@ def _samples(file: bytes, page: tiff.Directory) -> NDArray[Any]:
     _check_pieces(page, height, width, channels if apart else 1)
     try:
         with tifffile.TiffFile(io.BytesIO(file)) as opened:
+            _check_lzw(opened.pages.first, file)
             # Threads would only take memory, and there is one processor.
             array = opened.pages.first.asarray(squeeze=False, maxworkers=1)
     except (NotImplementedError, ImportError) as error:
@@ -164,10 +166,21 @@ def _samples(file: bytes, page: tiff.Directory) -> NDArray[Any]:
     except Exception as error:
         # Decoders have errors of their own each, and a file at fault also makes them divide by zero or index too far.
         raise DamagedImage("The pixels of the TIFF make no sense; upload it again, or save it as PNG.") from error
-    array = array[:, 0]
-    if array.shape != ((channels, height, width, 1) if apart else (1, height, width, channels)):
+    # What it knows no type for comes back empty.
+    if array.shape != ((channels, 1, height, width, 1) if apart else (1, 1, height, width, channels)):
         raise DamagedImage("The TIFF contradicts itself about its size; export it again.")
-    return np.moveaxis(array[..., 0], 0, -1) if apart else array[0]
+    return np.moveaxis(array[:, 0, ..., 0], 0, -1) if apart else array[0, 0]
+
+
+def _check_lzw(page: Any, file: bytes) -> None:
+    """Undo LZW once without a buffer given: imagecodecs 2026.3 finds flawed codes only so, and crashes on them else.
+
+    Raises:
+        imagecodecs.ImcdError: the codes are flawed.
+    """
+    if page.compression == _LZW and page.fillorder == 1:
+        for start, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+            imagecodecs.lzw_decode(file[start : start + size])
 
 
 def _check_pieces(page: tiff.Directory, height: int, width: int, planes: int) -> None:

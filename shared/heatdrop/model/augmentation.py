@@ -1,8 +1,7 @@
-"""Training batches drawn in equal shares of the classes, warped and re-exposed at random.
+"""Training batches with equal shares of the classes, each image warped and re-exposed at random.
 
-Exposure, contrast, overall and local, crop and aspect ratio are what differs between hospitals and scanners, so they
-are what is varied.
-Every draw comes from (seed, step): the same seed gives the same batches.
+What is varied is what differs between hospitals and scanners: exposure, contrast (overall and local), crop and aspect
+ratio. Every random number comes from (seed, step): the same seed gives the same batches.
 """
 
 from collections.abc import Callable
@@ -17,10 +16,13 @@ from heatdrop.model.dataset import Dataset
 from heatdrop.model.preprocessing import preprocess
 
 MARGIN = 1.15
-"""Source images are kept this much larger than the model's input, so that a zoom-in does not blur."""
+"""Images are kept so many times larger than the model's input, so that zooming in does not blur them."""
 
 LOCAL_CONTRAST = (-0.4, 1.2)
-"""How much is added of what tells a pixel from its surroundings, from softened to equalised part by part."""
+"""The range of the factor by which the difference of a pixel from its surroundings is added to it.
+
+Below 0 the image is softened; above, its local contrast is raised, as some scanners do.
+"""
 
 
 def resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -67,7 +69,7 @@ def augment(pixels: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
         fill_mode="CONSTANT",
         fill_value=0.0,
     )
-    # As a scanner does that equalises or sharpens the picture part by part.
+    # Local contrast: what a pixel has more than the mean around it is raised or lowered.
     around = tf.image.resize(tf.image.resize(x, [size // 10, size // 10], "area"), [size, size])
     x = x + uniform(10, *LOCAL_CONTRAST) * (x - around)
     x = tf.clip_by_value(x, 1e-4, 1.0) ** tf.exp(uniform(6, -0.6, 0.6))
@@ -96,9 +98,9 @@ def _random_affine(uniform: Callable[[int, float, float], tf.Tensor], source: tf
 
 
 def shifted(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """Another hospital's look: every image cropped, re-exposed and re-contrasted once, for validation under shift.
+    """The images (N, S, S, 3) as another hospital might show them, for validation under shift.
 
-    As in training, contrast is changed both overall and locally.
+    Each is cropped and its exposure and contrast (overall and local) changed once, at random by ``seed``.
     """
     random = np.random.default_rng(seed)
     side = pixels.shape[1]

@@ -1,4 +1,4 @@
-"""A moving average of a model's weights, which does better on new images than the weights of any one step."""
+"""A moving average of a model's weights: on new images it does better than the weights after any one step."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ import tensorflow as tf
 
 
 class WeightAverage:
-    """The exponential moving average of every weight of ``model``, the statistics of its normalisations among them.
+    """The exponential moving average of all weights of ``model``, the statistics of its normalisations among them.
 
-    After Polyak and Juditsky, SIAM J. Control Optim. 30(4), 1992. The average looks back over about
-    1 / (1 - ``decay``) steps, and over a tenth of the steps there were while those are fewer.
+    After Polyak and Juditsky, SIAM J. Control Optim. 30(4), 1992. It averages over about 1 / (1 - ``decay``) steps; in
+    the beginning over about a tenth of the steps taken, if those are fewer.
     """
 
     def __init__(self, model: keras.Model, decay: float) -> None:
@@ -25,7 +25,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the model have its averaged weights meanwhile."""
+        """Within this context the model has the averaged weights; afterwards its own again."""
         self._swap()
         try:
             yield

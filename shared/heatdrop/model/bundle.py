@@ -1,4 +1,4 @@
-"""A model bundle: a folder with everything prediction and explanation need, each file under its digest.
+"""A model bundle: a folder with all that prediction and explanation need, and the digest of each of its files.
 
     bundle.json     name, version, input, preprocessing, digests, how it was trained
     labels.json     the class names, in the order of the model's outputs
@@ -27,7 +27,7 @@ LABELS = "labels.json"
 LITERT_MODEL = "model.tflite"
 KERAS_MODEL = "model.keras"
 PARTIAL = "bundle.json.partial"
-"""A description that is being replaced."""
+"""The description while it is being written, before it takes the place of the old one."""
 FILES = (LABELS, LITERT_MODEL, KERAS_MODEL)
 
 
@@ -117,7 +117,7 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def with_certificate(bundle: Bundle, certificate: Certificate) -> Bundle:
-    """Write a certificate into a bundle, in one step; its name and version stay what they are."""
+    """Write a certificate into a bundle. The description is replaced at once; name and version stay what they are."""
     description = bundle.description.model_copy(update={"certificate": certificate})
     partial = bundle.folder / PARTIAL
     partial.write_text(description.model_dump_json(indent=2))

@@ -1,4 +1,4 @@
-"""What a bundle says about the trustworthiness of its maps; how it is measured is in ``heatdrop.trust``."""
+"""The certificate in a bundle: how trustworthy its maps are. ``heatdrop.trust`` measures it."""
 
 from typing import Annotated
 

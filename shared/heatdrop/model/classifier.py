@@ -1,4 +1,4 @@
-"""Predictions through LiteRT: no TensorFlow, a cold start in a blink."""
+"""Predictions through LiteRT, which needs no TensorFlow."""
 
 import os
 
@@ -15,7 +15,7 @@ from heatdrop.vocabulary import Prediction
 
 
 def model_input(image: DecodedImage, bundle: Bundle) -> NDArray[np.float32]:
-    """(H, W, 3) float32: what the bundle's model sees of an image. Prediction and explanation share it."""
+    """The input (H, W, 3) float32 that the bundle's model gets for an image, for prediction and explanation alike."""
     return preprocess(images.resize(image.pixels, bundle.size), bundle.description.preprocess)
 
 

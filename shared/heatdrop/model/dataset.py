@@ -1,4 +1,7 @@
-"""A folder of labelled images, read the way the pipeline reads a drop, split so that no patient is on both sides."""
+"""A folder of labelled images, decoded as the pipeline decodes them, and its split into training and validation.
+
+All images of a patient are on the same side of the split.
+"""
 
 import hashlib
 import re
@@ -23,7 +26,7 @@ _PATIENT = re.compile(r"(person\d+|IM-\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled file. Examples that share ``group`` (a patient, or the same bytes) are never split."""
+    """One labelled file. Examples of the same ``group`` (of one patient, or of equal bytes) stay on the same side."""
 
     path: Path
     label: str
@@ -82,13 +85,13 @@ def _label(path: Path, folder: str, rule: LabelRule) -> str:
 
 
 def _is_image(path: Path, class_folder: Path) -> bool:
-    """By its suffix; what is hidden, such as ``._scan.jpg`` beside the files of a Mac, is none."""
+    """Judged by the suffix. Hidden files, such as ``._scan.jpg`` that macOS leaves, do not count."""
     visible = not any(part.startswith(".") for part in path.relative_to(class_folder).parts)
     return visible and path.suffix.lower() in _SUFFIXES and not path.is_dir()
 
 
 def _patient(path: Path, folder: Path) -> str:
-    """Who a file is of, as its name tells; a patient of its own where it does not, wherever the set lies."""
+    """The patient that a file's name tells; else its path in the set, so that it counts as a patient of its own."""
     found = _PATIENT.search(path.stem)
     return found.group(1).lower() if found else path.relative_to(folder).as_posix()
 
@@ -143,14 +146,14 @@ def _join_groups(examples: Sequence[Example], digests: Sequence[str]) -> tuple[s
 def split(dataset: Dataset, validation_fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """Divide into training and validation parts, group by group, about ``validation_fraction`` of each class.
 
-    Groups are taken in the order of a hash of (seed, name), so that one more file moves hardly any other.
+    Groups are taken in the order of a hash of (seed, name), so that another file hardly changes the rest of the split.
 
     Raises:
         InvalidDataset: a class would be missing on one side.
     """
     groups = np.array(dataset.groups)
     order = sorted(set(dataset.groups), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
-    wanted = np.bincount(dataset.targets, minlength=len(dataset.labels)) * validation_fraction
+    target_counts = np.bincount(dataset.targets, minlength=len(dataset.labels)) * validation_fraction
     members: dict[str, list[int]] = {}
     for index, name in enumerate(dataset.groups):
         members.setdefault(name, []).append(index)
@@ -158,7 +161,7 @@ def split(dataset: Dataset, validation_fraction: float, seed: int) -> tuple[Data
     chosen: set[str] = set()
     for name in order:
         counts = np.bincount(dataset.targets[members[name]], minlength=len(dataset.labels))
-        if np.all((taken + counts <= np.ceil(wanted)) | (counts == 0)):
+        if np.all((taken + counts <= np.ceil(target_counts)) | (counts == 0)):
             taken += counts
             chosen.add(name)
     held_out = np.isin(groups, list(chosen))

@@ -1,4 +1,4 @@
-"""The bundle that comes with Heatdrop: its source is in the repository, the bundle is built from it once."""
+"""The bundle that comes with Heatdrop. The repository holds its source; the bundle is built from that on first use."""
 
 from heatdrop.errors import InvalidBundle
 from heatdrop.model import bundle as bundles

@@ -19,6 +19,7 @@ ROUNDING = 1e-5
 """How far outside 0..1 a probability may lie."""
 CLASSES = 3
 SAMPLES = 2
+"""How much is explained for trial: as many classes as the pipeline explains by default, in a batch of several."""
 
 
 def trial_pictures(size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -102,7 +103,7 @@ def _obstacles(network: Network, values: list[tf.Tensor]) -> Iterator[str]:
         with tf.GradientTape() as tape:
             tape.watch(floats)
             results = node.operation.build(tf.float32)(*inputs)
-            results = [result for result in tf.nest.flatten(results) if result.dtype.is_floating]
+            results = [each for each in tf.nest.flatten(results) if tf.is_tensor(each) and each.dtype.is_floating]
             if not results:
                 yield node.layer
                 continue

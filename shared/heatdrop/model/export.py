@@ -1,6 +1,5 @@
 """A trained Keras model as it is used for prediction: in float32, without what only training needs, and in LiteRT."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -9,6 +8,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from heatdrop.errors import InvalidBundle
+from heatdrop.model.keras_config import foreign_code, parts_of
 from heatdrop.quiet import native_output_hidden
 from heatdrop.saliency.network import Network
 from heatdrop.saliency.operations import Opaque
@@ -18,6 +18,7 @@ _LOW_PRECISION = {"float16", "bfloat16", "float64", "mixed_float16", "mixed_bflo
 _IMAGE_LAYERS = {"BaseImagePreprocessingLayer", "BaseImageAugmentationLayer"}
 """Keras's base classes of augmentation, which are not public."""
 _UNKNOWN_SIDE = 32
+"""Pixels of the images on which a layer is tried that takes any size."""
 
 
 def for_prediction(model: keras.Model) -> keras.Model:
@@ -26,15 +27,22 @@ def for_prediction(model: keras.Model) -> keras.Model:
     The model itself is returned when nothing has to change, else a copy.
 
     Raises:
-        InvalidBundle: it needs a class or a function that does not come with Keras, which a bundle cannot carry.
+        InvalidBundle: it needs a class or a function that does not come with Keras, which a bundle cannot carry; or
+            Keras cannot save it.
     """
-    config = keras.saving.serialize_keras_object(model)
-    config.pop("compile_config", None)
-    _refuse_foreign_code(config)
-    if not _change(config):
-        return model
-    copy: keras.Model = keras.saving.deserialize_keras_object(config)
-    copy.set_weights(model.get_weights())
+    try:
+        config = keras.saving.serialize_keras_object(model)
+        config.pop("compile_config", None)
+        problem = foreign_code(config)
+        if problem:
+            raise InvalidBundle(problem)
+        if not _change(config):
+            return model
+        copy: keras.Model = keras.saving.deserialize_keras_object(config)
+        copy.set_weights(model.get_weights())
+    except (NotImplementedError, TypeError, ValueError) as error:
+        problem = str(error).strip().partition("\n")[0].partition(". ")[0][:200]
+        raise InvalidBundle(f"Keras cannot save the model: {problem}; build it of other layers") from error
     return copy
 
 
@@ -48,6 +56,8 @@ def to_litert(model: keras.Model) -> bytes:
     try:
         with native_output_hidden():
             return _converted(predict, [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)], model)
+    except OSError:
+        raise
     except Exception as error:
         # The converter's own message is a page about its intermediate code.
         layer = _not_exportable(read_network(model), model.input_shape[1:])
@@ -78,33 +88,10 @@ def _not_exportable(network: Network, input_shape: tuple[int, ...]) -> str | Non
     return None
 
 
-def _refuse_foreign_code(config: Any) -> None:
-    for layer in _parts(config):
-        settings = layer.get("config")
-        if not isinstance(settings, dict):
-            continue
-        for part in (layer, *settings.values()):
-            if isinstance(part, dict) and _brings_code(part):
-                what = part["config"] if isinstance(part["config"], str) else part["class_name"]
-                raise InvalidBundle(
-                    f"the layer {settings.get('name')!r} needs code of its own ({what}), which a bundle "
-                    "cannot carry; build it of layers and operations of Keras"
-                )
-
-
-def _brings_code(part: dict[str, Any]) -> bool:
-    """Whether a serialised object is of a class, or is a function, that only its author has."""
-    if "class_name" not in part or "registered_name" not in part:
-        return False
-    module = str(part.get("module") or "").partition(".")[0]
-    foreign = module != "keras" and (module != "builtins" or part["class_name"] == "function")
-    return foreign or part["class_name"] == "Lambda"
-
-
 def _change(config: Any) -> bool:
-    """Put float32 and plain identities into a model's configuration, in place; whether that changed anything."""
+    """Put float32 in place of other types, and Identity in place of augmentation; whether that changed anything."""
     changed = False
-    for part in list(_parts(config)):
+    for part in list(parts_of(config)):
         settings = part.get("config")
         if not isinstance(settings, dict):
             continue
@@ -116,16 +103,6 @@ def _change(config: Any) -> bool:
             _leave_out(part)
             changed = True
     return changed
-
-
-def _parts(config: Any) -> Iterator[dict[str, Any]]:
-    """Every dictionary in a configuration, the outer ones first."""
-    if isinstance(config, dict):
-        yield config
-        config = list(config.values())
-    if isinstance(config, list | tuple):
-        for value in config:
-            yield from _parts(value)
 
 
 def _only_augments(part: dict[str, Any]) -> bool:

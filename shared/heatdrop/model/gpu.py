@@ -1,4 +1,4 @@
-"""Is the GPU there that a heatmap job was promised? Without it TensorFlow goes on, silently, on the CPU."""
+"""Whether TensorFlow sees the GPU that a heatmap job asked for. Without one it would silently go on on the CPU."""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""How good a classifier is, each number with its 95 % interval."""
+"""Figures of a classifier's quality, with 95 % intervals from a percentile bootstrap over the images."""
 
 from collections.abc import Callable
 
@@ -14,10 +14,18 @@ Metrics = dict[str, float | list[float] | list[list[int]]]
 def evaluate(
     scores: NDArray[np.float32], targets: NDArray[np.int64], *, negative: int | None = None, threshold: float = 0.5
 ) -> Metrics:
-    """Judge (N, classes) softmax ``scores`` against (N,) ``targets``.
+    """The figures of a classifier.
 
-    With ``negative`` (the index of the healthy class) the binary question "anything but that class?" is judged too:
-    AUC, and accuracy, sensitivity and specificity at ``threshold``. Each has its percentile-bootstrap interval.
+    Args:
+        scores: (N, classes) probabilities.
+        targets: (N,) indices of the true classes.
+        negative: the index of the healthy class. With it, "anything but that class" is judged as a binary question too:
+            AUC, and accuracy, sensitivity and specificity at ``threshold``.
+        threshold: the probability of anything but the healthy class from which on an image counts as positive.
+
+    Returns:
+        The figures by name; ``NAME_95`` is the 95 % interval of NAME, and ``confusion`` counts true classes (rows)
+        against predicted ones (columns).
     """
     predicted = scores.argmax(1)
     correct = (predicted == targets).astype(float)
@@ -53,7 +61,7 @@ def best_threshold(scores: NDArray[np.float32], targets: NDArray[np.int64], nega
     grid = np.linspace(0.01, 0.99, 99)
     youden = np.array([(score[positive] >= t).mean() + (score[~positive] < t).mean() for t in grid])
     best = grid[youden >= youden.max() - 1e-9]
-    # Not their median, which may lie between two ranges and be worse than either.
+    # One of the best themselves: their median may lie between two ranges of them, and be worse.
     return float(best[len(best) // 2])
 
 

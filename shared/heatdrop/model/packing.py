@@ -1,8 +1,7 @@
-"""From a trained Keras model to a bundle: export to LiteRT, check it equal, write everything under its digest."""
+"""From a trained Keras model to a bundle: try that it can be explained, export it to LiteRT, check that both agree."""
 
 import json
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from heatdrop.model.classifier import Classifier
 from heatdrop.model.explainability import check_explainable, trial_pictures
 from heatdrop.model.export import for_prediction, to_litert
 from heatdrop.model.labels import read_labels
+from heatdrop.model.loading import load_keras_file
 from heatdrop.model.preprocessing import CONVENTIONS, Convention, preprocess
 from heatdrop.vocabulary import ModelName
 
@@ -37,11 +37,24 @@ def pack(
     certificate: Certificate | None = None,
     source_digest: str | None = None,
 ) -> Bundle:
-    """Write ``model`` as a bundle to ``folder``, replacing a bundle that is there; until then that one stays whole.
+    """Write ``model`` as a bundle to ``folder``. A bundle that is there stays whole until it is replaced at the end.
+
+    The model is packed in float32 and without layers that only augment images in training.
+
+    Args:
+        model: a functional or sequential Keras classifier of (H, W, 3) pictures that gives probabilities.
+        folder: for the bundle.
+        name: of the model.
+        labels: a name for each class, in the order of the outputs; two for a single output, whose value is the
+            probability of the second.
+        preprocess_as: how the model's input is made of pixels.
+        training: how it was trained, for the description.
+        certificate: what was measured of its maps, if anything.
+        source_digest: of what it was built from, for the bundle that comes with Heatdrop.
 
     Raises:
-        InvalidBundle: the model is no classifier of (H, W, 3) pictures that gives probabilities, the labels do not
-            fit it, or its LiteRT export predicts differently.
+        InvalidBundle: the model is no such classifier, the labels do not fit it, it cannot be explained or exported to
+            LiteRT, or the export predicts differently. The message names the layer where that can be told.
         InvalidRequest: ``folder`` holds something else than a bundle.
     """
     check_free(folder)
@@ -56,7 +69,7 @@ def pack(
         staging = Path(scratch) / "bundle"
         staging.mkdir()
         model.save(staging / bundles.KERAS_MODEL, include_optimizer=False)
-        check_explainable(load_safely(staging / bundles.KERAS_MODEL), preprocess_as)
+        check_explainable(load_keras_file(staging / bundles.KERAS_MODEL), preprocess_as)
         (staging / bundles.LITERT_MODEL).write_bytes(to_litert(model))
         (staging / bundles.LABELS).write_text(json.dumps(list(labels), indent=2))
         description = BundleDescription(
@@ -78,10 +91,10 @@ def pack(
 
 
 def check_free(folder: Path) -> None:
-    """See that a bundle can be written to ``folder``, and nothing but a bundle is lost by it.
+    """Check that a bundle can be written to ``folder`` without anything else than a bundle being lost.
 
     Raises:
-        InvalidRequest: there is something else.
+        InvalidRequest: the folder holds something else, is a file, or is the working folder.
     """
     if folder.is_dir():
         parts = {*bundles.FILES, bundles.DESCRIPTION, bundles.PARTIAL}
@@ -95,7 +108,7 @@ def check_free(folder: Path) -> None:
 
 
 def pack_file(model: Path, labels: Path, preprocess_as: str, folder: Path, name: str) -> Bundle:
-    """Pack a ``.keras`` file with the class names of a labels file, which ``labels.read_labels`` reads.
+    """Pack a ``.keras`` or ``.h5`` file with the class names that ``labels.read_labels`` finds in a labels file.
 
     Raises:
         InvalidBundle: as ``pack``; or a file cannot be read, or the model only by running code from it.
@@ -104,39 +117,11 @@ def pack_file(model: Path, labels: Path, preprocess_as: str, folder: Path, name:
     if convention is None:
         raise InvalidBundle(f"preprocess is {preprocess_as!r}; choose one of {', '.join(CONVENTIONS)}")
     names = read_labels(labels)
-    return pack(load_safely(model), folder, name=name, labels=names, preprocess_as=convention)
-
-
-def load_safely(path: Path) -> keras.Model:
-    """Load a ``.keras`` file without running any code from it.
-
-    Raises:
-        InvalidBundle: it is missing, damaged, or can only be loaded by running code from it.
-    """
-    if not path.is_file():
-        raise InvalidBundle(f"there is no Keras model {path}")
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        raise InvalidBundle(f"{path} is truncated, or no Keras model")
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        # What a damaged file makes Keras raise is of many kinds; its first line says what was found.
-        problem = str(error).strip().partition("\n")[0]
-        raise InvalidBundle(f"the Keras model {path} cannot be loaded safely: {problem}") from error
-
-
-def load_keras(bundle: Bundle) -> keras.Model:
-    """Load the bundle's Keras model without running any code from it.
-
-    Raises:
-        InvalidBundle: it is missing, changed, or can only be loaded by running code from the file.
-    """
-    bundle.read(bundles.KERAS_MODEL)
-    return load_safely(bundle.folder / bundles.KERAS_MODEL)
+    return pack(load_keras_file(model), folder, name=name, labels=names, preprocess_as=convention)
 
 
 def _plain(model: keras.Model) -> keras.Model:
-    """The model with one tensor in and one out, however its inputs and outputs are nested.
+    """The model with one input and one output that stand by themselves, and not in a list or dictionary.
 
     Raises:
         InvalidBundle: it does not take one picture of a fixed size and give one score for each class.

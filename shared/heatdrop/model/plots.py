@@ -32,9 +32,9 @@ def plot_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str], pa
         for column, count in enumerate(counts):
             axes.text(column, row, str(count), ha="center", va="center", color="white" if count > dark else "black")
     axes.set(xticks=range(len(labels)), yticks=range(len(labels)), xlabel="predicted", ylabel="true")
-    shown = [printable(label)[:16] for label in labels]
-    axes.set_xticklabels(shown, parse_math=False, rotation=30, ha="right")
-    axes.set_yticklabels(shown, parse_math=False)
+    names = [printable(label)[:16] for label in labels]
+    axes.set_xticklabels(names, parse_math=False, rotation=30, ha="right")
+    axes.set_yticklabels(names, parse_math=False)
     with warnings.catch_warnings():
         # A letter that matplotlib's font lacks is drawn as a box.
         warnings.filterwarnings("ignore", "Glyph")

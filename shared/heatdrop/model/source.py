@@ -1,7 +1,7 @@
-"""A model as it is kept in the repository: small weights and a card; its bundle is made from them.
+"""A model as the repository keeps it: its weights, rounded, and a card. A bundle is built from them.
 
-Kernels are kept as 8-bit integers with a scale for each output channel, everything else as float32. The metrics in
-the bundle are those of the model with these weights, not of the one before rounding.
+Kernels are stored as 8-bit integers with a scale for each output channel, all other weights as float32. The metrics in
+the bundle were measured with the rounded weights.
 """
 
 import json
@@ -27,7 +27,7 @@ def rounded(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.f
 
 
 def round_weights(model: keras.Model) -> None:
-    """Replace the kernels of ``model`` by what is left of them in 8 bits."""
+    """Round the kernels of ``model`` to what 8 bits hold, in place."""
     model.set_weights(
         [
             np.multiply(*rounded(values), dtype=np.float32) if values.ndim > 1 else values
@@ -37,7 +37,7 @@ def round_weights(model: keras.Model) -> None:
 
 
 def save_source(model: keras.Model, card: dict[str, Any], folder: Path) -> None:
-    """Write the weights of a model that ``architectures.build`` made, and the card that says how to build it."""
+    """Write the weights of a model that ``architectures.build`` made, and the card from which it can be built again."""
     arrays: dict[str, Any] = {}
     for index, values in enumerate(model.get_weights()):
         if values.ndim > 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from heatdrop.saliency.operations import Function, Operation
+from heatdrop.saliency.operations import Function, Item, Opaque, Operation
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Network:
 
     def build_values(self, dtype: Any = tf.float32) -> Function:
         """The network as a function from its input to the values of all its nodes, in their order."""
-        functions = [None if node.operation is None else node.operation.build(dtype) for node in self.nodes]
+        functions = [None if node.operation is None else _built(node.operation, dtype) for node in self.nodes]
         sources = [[value.index for value in node.inputs] for node in self.nodes]
 
         def compute(x: Any) -> list[Any]:
@@ -49,6 +49,14 @@ class Network:
             return values
 
         return compute
+
+
+def _built(operation: Operation, dtype: Any) -> Function:
+    """The operation as a function. Whole numbers become floats before all but Keras's own, as Keras does it."""
+    function = operation.build(dtype)
+    if isinstance(operation, Opaque | Item):
+        return function
+    return lambda *tensors: function(*(tf.cast(tensor, dtype) for tensor in tensors))
 
 
 def live_nodes(nodes: Sequence[Node], result: Value) -> tuple[Node, ...]:

@@ -184,28 +184,30 @@ def _add_samples(
     limit = engine.batch_size if settings.batch_size == "auto" else settings.batch_size
     tolerance = settings.tolerance
     while sums.count < settings.samples:
-        cut = batches.plan(limit, settings.samples, source.block, stops=tolerance is not None)
-        spec = GraphSpec(sums.powers, settings.score, cut.group)
+        division = batches.plan(limit, settings.samples, source.block, stops=tolerance is not None)
+        spec = GraphSpec(sums.powers, settings.score, division.group)
 
-        def gradients(batch: tuple[int, int], size: int = cut.size, spec: GraphSpec = spec) -> list[tuple[Float, ...]]:
+        def sums_of(
+            batch: tuple[int, int], size: int = division.size, spec: GraphSpec = spec
+        ) -> list[tuple[Float, ...]]:
             first, count = batch
             noise = np.zeros((size, *image.shape), np.float32)
             noise[:count] = source.draw(first, count) * np.float32(sigma)
             return engine.gradient_sums(image, noise, count, classes, spec)
 
-        ahead = cut.next_batches(sums.count, engine.parallel_batches)
+        upcoming = division.next_batches(sums.count, engine.parallel_batches)
         try:
-            found = engine.map_parallel(gradients, ahead)
+            found = engine.map_parallel(sums_of, upcoming)
         except tf.errors.ResourceExhaustedError:
-            if cut.size == 1:
+            if division.size == 1:
                 raise
-            limit = cut.size // 2
+            limit = division.size // 2
             engine.batch_size = min(engine.batch_size, limit)
-            logger.warning("out of memory with %d noisy copies at once; going on with %d", cut.size, limit)
+            logger.warning("out of memory with %d noisy copies at once; going on with %d", division.size, limit)
             continue
-        for (_, count), groups in zip(ahead, found, strict=True):
+        for (_, count), groups in zip(upcoming, found, strict=True):
             for position, group in enumerate(groups):
-                sums.add(min(cut.group, count - position * cut.group), group)
+                sums.add(min(division.group, count - position * division.group), group)
             # Later batches that were computed at the same time are left out: the map must not depend on their number.
             if tolerance is not None and sums.count % batches.CHECK_EVERY == 0 and _within(sums, settings, tolerance):
                 return True

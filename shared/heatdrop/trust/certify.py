@@ -1,4 +1,4 @@
-"""All checks on one bundle and one folder of labelled images, made into its certificate."""
+"""Runs all checks on a bundle with a folder of labelled images, and makes its certificate."""
 
 import datetime
 import hashlib
@@ -15,7 +15,7 @@ from heatdrop.model import metrics
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.certificate import Certificate, Check
 from heatdrop.model.dataset import Dataset, Example, find_examples, load
-from heatdrop.model.packing import load_keras
+from heatdrop.model.loading import load_keras_model
 from heatdrop.model.preprocessing import preprocess
 from heatdrop.saliency import GradientEngine, smoothgrad
 from heatdrop.trust.measures import Map
@@ -27,7 +27,7 @@ from heatdrop.vocabulary import ExplanationSettings, LabelRule
 
 MIN_IMAGES = 20
 RANDOMISED_IMAGES = 12
-"""The randomisation check needs a map of each image from each of its models, so it takes fewer."""
+"""Images in the randomisation check: fewer, since it makes a map of each with each of its randomised models."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done, and how much there is."""
@@ -35,7 +35,13 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class _Subject:
-    """The images that the maps are made of, and the class that each map explains."""
+    """The images that are explained.
+
+    Attributes:
+        data: their pixels and labels.
+        inputs: (N, H, W, 3), preprocessed.
+        classes: (N,) the class of each that its map explains: the one that the model predicts.
+    """
 
     data: Dataset
     inputs: NDArray[np.float32]
@@ -60,7 +66,7 @@ def certify(
         InvalidDataset: the folder's classes are not the bundle's, or it holds too few images.
     """
     data = _draw(bundle, folder, count, rule)
-    model = load_keras(bundle)
+    model = load_keras_model(bundle)
     engine = GradientEngine(model)
     inputs = preprocess(data.pixels, bundle.description.preprocess)
     scores = engine.predict(inputs)

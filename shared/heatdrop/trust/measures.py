@@ -37,6 +37,6 @@ def with_interval(values: ArrayLike, seed: int = 0) -> tuple[float, float, float
 
 
 def pairs_of_images(maps: Sequence[Map], count: int, seed: int) -> list[tuple[Map, Map]]:
-    """``count`` random pairs of maps of different images: how alike maps are that have nothing in common."""
+    """``count`` random pairs of maps of different images, to see how alike maps are that explain different things."""
     random = np.random.default_rng(seed)
     return [(maps[i], maps[j]) for i, j in (random.choice(len(maps), 2, replace=False) for _ in range(count))]

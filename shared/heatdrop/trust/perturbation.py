@@ -15,7 +15,7 @@ from heatdrop.model.certificate import Check
 from heatdrop.trust.measures import Map, with_interval
 
 CELLS = 20
-"""An image is revealed in CELLS x CELLS cells: single pixels among blurred ones are nothing a model was trained on."""
+"""An image is revealed in CELLS x CELLS cells: a model was not trained on single sharp pixels among blurred ones."""
 FRACTIONS = 20
 """How many equal steps there are from the blurred image to the whole one."""
 

@@ -25,15 +25,13 @@ Invoke = Callable[[str, Event], Invocation]
 @pytest.fixture(scope="module")
 def invoke(cloud: Cloud, built: Path, in_cloud: dict[str, str]) -> Invoke:
     logical = {physical: name for name, physical in cloud.deployment.physical_ids.items()}
-    properties: dict[str, Any] = {
-        name: resource["Properties"] for name, resource in read_template(built / "template.yaml")["Resources"].items()
-    }
+    resources: dict[str, Any] = read_template(built / "template.yaml")["Resources"]
     functions = {function.code.name: function for function in cloud.deployment.functions}
     assert set(functions) == set(NAMES)
 
     def invoke_(name: str, event: Event) -> Invocation:
         function = functions[name]
-        wanted = properties[logical[function.name]]
+        wanted = resources[logical[function.name]]["Properties"]
         environment = function.environment | in_cloud | environment_of(function.role)
         image, mounts = LAMBDA_BASE, []
         if wanted.get("PackageType") == "Image":
@@ -52,6 +50,7 @@ def in_its_surroundings(invocation: Invocation) -> bool:
     return invocation.cpu_seconds < LONGEST_INITIALISATION
 
 
+@pytest.mark.usefixtures("classified")  # other tests count the jobs, and those of these drops come first
 def test_inference_classifies_a_drop(invoke: Invoke, cloud: Cloud, radiograph: bytes) -> None:
     drop = cloud.put(radiograph)
     done = invoke("inference", cloud.drop_event(drop))

@@ -3,6 +3,7 @@
 moto's own services do not keep all of it: its IAM has policies as Python's text, its S3 no conditions.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,5 +122,9 @@ def _names(logical: str, kind: str, physical: str) -> dict[str, str]:
             return {f"arn:aws:logs{place}log-group:{name}": logical}
         case "AWS::ECR::Repository":
             return {f"arn:aws:ecr{place}repository/{name}": logical}
-    # A policy's physical id is that of what it belongs to.
-    return {physical: logical} if physical.startswith("arn:") and not kind.endswith("Policy") else {}
+    if kind.endswith("Policy"):  # its physical id is that of what it belongs to
+        return {}
+    # The name alone too: a policy may speak of all revisions of a job definition.
+    name = re.split("[/:]", physical.removesuffix(":1"))[-1]
+    named = {name: logical} if re.search(r"-[A-Z0-9]{12}$", name) else {}
+    return named | ({physical: logical} if physical.startswith("arn:") else {})

@@ -118,3 +118,15 @@ def test_code_in_this_process_acts_under_a_role_while_it_runs(reader: boto3.Sess
             kept = boto3.client("s3")
         kept.get_object(Bucket="judged", Key="closed/one")
     assert {call[2:] for call in heard(folder)} == {("Bucket/open/*", ALLOWED), ("Bucket/closed/one", REFUSED)}
+
+
+@pytest.mark.parametrize(
+    ("version", "action"), [({}, "s3:DeleteObject"), ({"VersionId": "null"}, "s3:DeleteObjectVersion")]
+)
+def test_deleting_many_objects_asks_for_each_and_for_another_right_where_versions_are_named(
+    reader: boto3.Session, folder: Path, version: dict[str, str], action: str
+) -> None:
+    with recorded():
+        objects = [{"Key": f"gone/{number}", **version} for number in range(2)]
+        reader.client("s3").delete_objects(Bucket="judged", Delete={"Objects": objects})
+    assert heard(folder) == {("DeleteObjects", action, f"Bucket/gone/{number}", REFUSED) for number in range(2)}

@@ -46,7 +46,7 @@ def kept_models() -> Iterator[None]:
     """
     from heatdrop.explaining import explainer
 
-    load, kept = explainer.load_keras, {}
+    load, kept = explainer.load_keras_model, {}
 
     def load_once(bundle: Bundle) -> Any:
         content = hashlib.sha256(bundle.read(KERAS_MODEL)).digest()
@@ -54,14 +54,20 @@ def kept_models() -> Iterator[None]:
             kept[content] = load(bundle)
         return kept[content]
 
-    with mock.patch.object(explainer, "load_keras", load_once):
+    with mock.patch.object(explainer, "load_keras_model", load_once):
         yield
 
 
 @pytest.fixture(scope="package")
 def cloud(small_bundle: Bundle, local_aws: MotoCloud, jobs: list[Job], kept_models: None) -> Cloud:
     """The deployed template with the small model; two noisy samples are enough here."""
-    parameters = {"BundleUri": str(small_bundle.folder), "Samples": "2", "MaxBytes": "20000000", "UseGpu": "false"}
+    parameters = {
+        "BundleUri": str(small_bundle.folder),
+        "BundlesUnder": "s3://earlier-models",
+        "Samples": "2",
+        "MaxBytes": "20000000",
+        "UseGpu": "false",
+    }
     return cloud_of(deploy(TEMPLATE, parameters), jobs)
 
 

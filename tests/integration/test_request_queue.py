@@ -6,11 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 from tests.integration.cloud import Cloud, Context, sample_event
 from tests.integration.test_forgotten_explanations import explanation, job_of
-from tests.integration.test_job_events import age, failed_job, sweep, told_again
+from tests.integration.test_job_events import age, failed_job, told_again
 
 from heatdrop.ids import image_id
 from heatdrop.local.batch_runner import BatchRunner
@@ -20,23 +19,18 @@ from heatdrop.vocabulary import Drop, State
 Handler = Callable[[Any, Context], Any]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def request_queue(cloud: Cloud) -> str:
-    batch = boto3.client("batch")
-    (queue,) = batch.describe_job_queues(jobQueues=[cloud.deployment.outputs["HeatmapJobQueue"]])["jobQueues"]
-    made = batch.create_job_queue(
-        jobQueueName="requests", state="ENABLED", priority=10, computeEnvironmentOrder=queue["computeEnvironmentOrder"]
-    )
-    return made["jobQueueArn"]
-
-
-@pytest.fixture(scope="module")
-def job_events(cloud: Cloud, request_queue: str) -> Handler:
-    return cloud.handler("job_events", REQUEST_JOB_QUEUE=request_queue)
+    return cloud.deployment.outputs["RequestJobQueue"]
 
 
 @pytest.fixture
-def requested(cloud: Cloud, chest: bytes, request_queue: str) -> tuple[Drop, str]:
+def job_events(cloud: Cloud) -> Handler:
+    return cloud.handlers["job_events"]
+
+
+@pytest.fixture
+def requested(cloud: Cloud, chest: bytes) -> tuple[Drop, str]:
     """An explained image, and an explanation of it that is on request."""
     drop = cloud.put(chest)
     cloud.infer(drop)
@@ -44,9 +38,10 @@ def requested(cloud: Cloud, chest: bytes, request_queue: str) -> tuple[Drop, str
         job.status = "SUCCEEDED"
     cloud.records.mark_announced(cloud.records.mark_explained(cloud.record(drop), "picture", (), {}))
     told_again(cloud)
-    api = cloud.handler("api", REQUEST_JOB_QUEUE=request_queue)
     path = f"/images/{image_id(drop)}/explanations"
-    answer = api(event_of("POST", path, {"Content-Type": "application/json"}, b'{"samples": 3}'), Context())
+    answer = cloud.handlers["api"](
+        event_of("POST", path, {"Content-Type": "application/json"}, b'{"samples": 3}'), Context()
+    )
     assert answer["statusCode"] == 202
     (name,) = cloud.record(drop).explanations
     return drop, name
@@ -105,16 +100,6 @@ def test_job_that_waits_while_one_of_the_other_queue_runs_has_its_turn_to_come(
     running.status = "SUCCEEDED"
     assert explanation(cloud, drop, name).state is State.RECEIVED
     assert (cloud.record(other).state, cloud.record(other).times_stuck) == (State.CLASSIFIED, 0)
-
-
-def test_without_a_queue_of_its_own_a_request_shares_the_other(cloud: Cloud, chest: bytes) -> None:
-    drop = cloud.put(chest)
-    cloud.infer(drop)
-    path = f"/images/{image_id(drop)}/explanations"
-    api = cloud.handler("api", REQUEST_JOB_QUEUE="")
-    api(event_of("POST", path, {"Content-Type": "application/json"}, b'{"samples": 3}'), Context())
-    assert cloud.jobs[-1].job_queue.arn == cloud.deployment.outputs["HeatmapJobQueue"]
-    sweep(cloud)
 
 
 def test_local_cloud_runs_what_somebody_waits_for_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,8 @@ from heatdrop import cli
 from heatdrop.model.bundle import Bundle
 from heatdrop.project import TEMPLATE
 
+pytestmark = pytest.mark.slow
+
 AWS = shutil.which("aws") or str(TEMPLATE.parent / "build/tools/awscli/bin/aws")
 
 

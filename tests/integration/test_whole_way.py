@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ import numpy as np
 import pytest
 from tests.integration.served import RECORDED_CLI
 
+from heatdrop import cli
 from heatdrop.model.bundle import Bundle
+
+pytestmark = pytest.mark.slow
 
 BROKEN = {
     "broken/empty.jpg": b"",
@@ -114,12 +118,29 @@ def test_no_traceback_and_no_native_chatter_reach_the_person(run: Run) -> None:
     assert "explained" in run.done.stderr
 
 
-def test_explain_without_a_cloud_makes_the_same_maps(run: Run, small_bundle: Bundle) -> None:
+CallHere = Callable[..., tuple[int | str | None, str, str]]
+
+
+@pytest.fixture
+def call_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CallHere:
+    """Run the command line in this process: its exit code, and what it printed."""
+
+    def call_(*arguments: str, cwd: Path) -> tuple[int | str | None, str, str]:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["heatdrop", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, *capsys.readouterr()
+
+    return call_
+
+
+def test_explain_without_a_cloud_makes_the_same_maps(run: Run, small_bundle: Bundle, call_here: CallHere) -> None:
     here = run.out.parent
     options = ("--bundle", str(small_bundle.folder), "--samples", "2", "--top", "2", "--out", "direct")
-    done = call("explain", "drops/chest.jpg", *options, "--json", cwd=here)
-    assert done.returncode == 0, done.stderr
-    answer, sent = json.loads(done.stdout), run.results["chest.jpg"]
+    code, out, err = call_here("explain", "drops/chest.jpg", *options, "--json", cwd=here)
+    assert not code, err
+    answer, sent = json.loads(out), run.results["chest.jpg"]
     assert answer["state"] == "EXPLAINED"
     assert answer["predictions"] == sent["predictions"]
     for direct, cloud in zip(answer["heatmaps"], sent["heatmaps"], strict=True):
@@ -141,8 +162,8 @@ def test_image_that_fails_gives_exit_code_1_and_says_why(
 
 
 @pytest.mark.parametrize("arguments", [[], ["nowhere.jpg"], ["x.jpg", "--estimator", "best"], ["--samples", "-1"]])
-def test_wrong_usage_gives_exit_code_2(arguments: list[str], tmp_path: Path) -> None:
-    done = call("run", *arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert done.stderr.strip()
+def test_wrong_usage_gives_exit_code_2(arguments: list[str], tmp_path: Path, call_here: CallHere) -> None:
+    code, _, err = call_here("run", *arguments, cwd=tmp_path)
+    assert code == 2
+    assert "Traceback" not in err
+    assert err.strip()

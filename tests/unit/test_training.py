@@ -27,7 +27,7 @@ from heatdrop.model.recipe import EpochReport, Recipe, Stage
 from heatdrop.model.train_command import Callbacks, available_weights, plan_stages, train
 from heatdrop.model.training import Trainer, judge
 
-pytestmark = pytest.mark.usefixtures("tiny_backbone", "few_bootstrap_rounds")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny_backbone", "few_bootstrap_rounds")]
 
 RECIPE = Recipe(
     stages=(Stage(size=32, epochs=1), Stage(size=40, epochs=2)),

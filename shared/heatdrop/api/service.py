@@ -14,15 +14,16 @@ from heatdrop.aws.jobs import JobQueue
 from heatdrop.aws.links import Link, Links, UploadLink
 from heatdrop.aws.listing import Filter, Listing
 from heatdrop.aws.record import Record, RequestedExplanation
-from heatdrop.aws.settings import Destinations, ExplanationDefaults, JobQueues
+from heatdrop.aws.settings import Destinations, ExplanationDefaults
 from heatdrop.aws.storage import Storage
 from heatdrop.errors import FileTooLarge, NotFound, NotNow
 
 
-class ApiSettings(Destinations, JobQueues, ExplanationDefaults):
+class ApiSettings(Destinations, ExplanationDefaults):
     """The environment of the API function."""
 
     input_bucket: str
+    request_job_queue: str
     job_definition: str
     page_token_secret: str
     link_seconds: Annotated[int, Field(gt=0)]
@@ -39,7 +40,7 @@ class Service:
         self._listing = Listing(settings.images_table, settings.layout)
         self._links = Links(settings.input_bucket, settings.results_bucket, settings.link_seconds)
         self._tokens = PageTokens(key_in(settings.page_token_secret))
-        jobs = JobQueue(settings.for_requests, settings.job_definition)
+        jobs = JobQueue(settings.request_job_queue, settings.job_definition)
         self.explanations = Explanations(
             ExplanationTable(items), Storage(settings.results_bucket), jobs, settings.explanation
         )

@@ -26,19 +26,6 @@ class Destinations(BaseSettings):
         return Layout(self.shards, self.keep_results_days)
 
 
-class JobQueues(BaseSettings):
-    """The Batch queues that heatmap jobs wait in."""
-
-    job_queue: str
-    request_job_queue: str = ""
-    """Of explanations on request, with a higher priority; empty where they share ``job_queue``."""
-
-    @property
-    def for_requests(self) -> str:
-        """The queue of explanations on request."""
-        return self.request_job_queue or self.job_queue
-
-
 class ExplanationDefaults(BaseSettings):
     """How images are explained unless a request says otherwise."""
 

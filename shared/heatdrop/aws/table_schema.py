@@ -1,8 +1,10 @@
 """The layout of the table of images: its indexes, their shards and the form of their keys."""
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 OPEN_INDEX = "open_images"
 BY_TIME, BY_STATE, BY_LABEL = "by_time", "by_state", "by_label"
@@ -28,6 +30,11 @@ class Layout:
     many as there are then, and readers look at all that there are now. It must not shrink."""
     keep_days: int = 0
     """Days for which a final record is kept, as its artefacts are; 0 keeps it for ever."""
+
+    @classmethod
+    def of_stack(cls, outputs: Mapping[str, str]) -> Self:
+        """The layout that the outputs of a stack tell of; stacks of earlier versions have no output for it."""
+        return cls(int(outputs.get("Shards", DEFAULT_SHARDS)))
 
     @property
     def all_shards(self) -> tuple[str, ...]:

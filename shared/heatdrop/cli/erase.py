@@ -72,9 +72,10 @@ def _sum_up(found: "Traces", dry_run: bool, as_json: bool) -> None:
         return
     parts = [counted(count, kind.replace("_", " ").removesuffix("s")) for kind, count in found.counts.items()]
     verb = "would be erased" if dry_run else "were erased"
-    console.answers.print(f"{', '.join(parts)} {verb}.")
+    console.answers.print(f"{', '.join(parts)} {verb}.", soft_wrap=True)
     if found.open_images and not dry_run:
         console.answers.print(
             f"{counted(found.open_images, 'image')} had not reached a final state; run it again in some minutes, "
-            "in case a heatmap job has just stored something."
+            "in case a heatmap job has just stored something.",
+            soft_wrap=True,
         )

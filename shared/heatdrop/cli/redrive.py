@@ -40,7 +40,7 @@ def redrive_images(
     from heatdrop.pipeline.redrive import failed_images, redrive
 
     try:
-        records = ImageTable(ItemTable(outputs["ImagesTable"], Layout(int(outputs["Shards"]))))
+        records = ImageTable(ItemTable(outputs["ImagesTable"], Layout.of_stack(outputs)))
         dead_letters = DeadLetters(outputs["JobEventsDeadLetters"], outputs["JobEventsQueue"])
         failed = list(failed_images(records, images or []))
         if dry_run:

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from moto.sqs.models import sqs_backends
 
 from heatdrop.errors import FunctionFailed
 from heatdrop.local.deployment import EventSource
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.1
+LOOK_SECONDS = 0.1
+"""A message that arrives is seen at once; one that was given back, or the end, when this time has passed."""
 RETRY_SECONDS = 2
 SQS_PAGE = 10
 """Messages that SQS returns at most for one request."""
@@ -40,6 +42,9 @@ class QueuePoller(threading.Thread):
         self._arn = self._sqs.get_queue_attributes(QueueUrl=source.queue_url, AttributeNames=["QueueArn"])[
             "Attributes"
         ]["QueueArn"]
+        region, account, name = self._arn.split(":")[3:]
+        # moto's own queue says without a call when something arrives; only then is it asked for.
+        self._queue = sqs_backends[account][region].get_queue(name)
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -59,6 +64,11 @@ class QueuePoller(threading.Thread):
         messages: list[MessageTypeDef] = []
         deadline = None
         while len(messages) < self._source.batch_size and not self._stopping.is_set():
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+            self._queue.wait_for_messages(LOOK_SECONDS)
+            if not self._queue.messages:
+                continue
             wanted = min(SQS_PAGE, self._source.batch_size - len(messages))
             page = self._under_role.receive_message(
                 QueueUrl=self._source.queue_url,
@@ -69,10 +79,6 @@ class QueuePoller(threading.Thread):
             messages += page
             if messages and deadline is None:
                 deadline = time.monotonic() + self._source.window_s
-            if deadline is not None and time.monotonic() >= deadline:
-                break
-            if not page:
-                time.sleep(POLL_SECONDS)
         return messages
 
     def _deliver(self, messages: list["MessageTypeDef"]) -> None:

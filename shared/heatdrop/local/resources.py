@@ -306,9 +306,11 @@ def _camel_keys(value: Any) -> Any:
 @_makes("AWS::ECR::Repository", "RepositoryName", ("Arn", "RepositoryUri"))
 def _repository(request: _Request) -> Any:
     # CloudFormation makes names of small letters for repositories; moto would refuse its own.
-    name, policy = request.name.lower(), request.properties["LifecyclePolicy"]["LifecyclePolicyText"]
+    name = request.name.lower()
     repository = Repository.create_from_cloudformation_json(name, request.json, request.account, request.region)
-    client("ecr").put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=policy)
+    if "LifecyclePolicy" in request.properties:
+        policy = request.properties["LifecyclePolicy"]["LifecyclePolicyText"]
+        client("ecr").put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=policy)
     return repository
 
 

@@ -55,7 +55,7 @@ class Eraser:
     @classmethod
     def of_stack(cls, outputs: Mapping[str, str]) -> Self:
         """The eraser of a deployed stack, by its outputs."""
-        layout = Layout(int(outputs["Shards"]))
+        layout = Layout.of_stack(outputs)
         table = outputs["ImagesTable"]
         return cls(
             ItemTable(table, layout), Listing(table, layout), outputs["InputBucket"], Storage(outputs["ResultsBucket"])

@@ -18,7 +18,7 @@ from heatdrop.aws.image_table import ImageTable
 from heatdrop.aws.item_table import ItemTable
 from heatdrop.aws.notifications import Announcer
 from heatdrop.aws.queues import DropQueue
-from heatdrop.aws.settings import Destinations, JobQueues
+from heatdrop.aws.settings import Destinations
 from heatdrop.aws.storage import Storage
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.queues import RESERVE_MS, each_message
@@ -29,11 +29,13 @@ logger = Logger(child=True)
 metrics = Metrics()
 
 
-class JobEventSettings(Destinations, JobQueues):
+class JobEventSettings(Destinations):
     """The environment of the job events function."""
 
     input_bucket: str
     ingest_queue: str
+    job_queue: str
+    request_job_queue: str
     stuck_after_minutes: Annotated[int, Field(gt=0)]
 
 
@@ -41,7 +43,7 @@ class JobEvents:
     """Handles the messages of the job events queue and of the dead-letter queue of drops; made once a container."""
 
     def __init__(self, settings: JobEventSettings) -> None:
-        self._input_bucket, self._job_queues = settings.input_bucket, {settings.job_queue, settings.for_requests}
+        self._input_bucket, self._job_queues = settings.input_bucket, {settings.job_queue, settings.request_job_queue}
         items = ItemTable(settings.images_table, settings.layout)
         self._images, self._explanations = ImageTable(items), ExplanationTable(items)
         self._storage = Storage(settings.results_bucket)

@@ -61,7 +61,7 @@ def oldest_open_image(stack: DeployedStack) -> Iterator[Finding]:
     check = "oldest open image"
     patience = timedelta(minutes=int(stack.parameters["StuckAfterMinutes"]))
     now = datetime.now(UTC)
-    items = ItemTable(stack.outputs["ImagesTable"], Layout(int(stack.outputs["Shards"])))
+    items = ItemTable(stack.outputs["ImagesTable"], Layout.of_stack(stack.outputs))
     jobs = JobStatuses({stack.outputs["HeatmapJobQueue"], stack.outputs["RequestJobQueue"]})
     unchanged = list(OpenImages(items).unchanged_since(now - patience))
     jobs.look_up(image.job_id for image in unchanged)

@@ -161,6 +161,22 @@ def test_upload_link_and_explanation_on_request_go_the_whole_way(served: Served,
     assert made["heatmaps"][0]["maps"].split("/")[3] == asked["explanation_id"]
 
 
+def test_acceptance_run_passes_every_step_and_leaves_nothing_behind(served: Served, dropped: Dropped) -> None:
+    done = served.call("bench", "acceptance", "chest.jpg", "--local", "--patience", "300", "--json")
+    steps = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 0, done.out + done.err
+    assert {step["name"]: step["passed"] for step in steps} == {
+        "doctor": True,
+        "drop": True,
+        "links": True,
+        "explanation on request": True,
+        "upgrade of the model": None,  # a local cloud has one bundle for as long as it runs
+        "redrive": True,
+        "erase": True,
+    }
+    assert served.get("/images?prefix=acceptance/")["images"] == []
+
+
 def test_queue_of_a_watcher_is_gone_afterwards(served: Served) -> None:
     with served.watch("--local") as watching:
         watching.send_signal(signal.SIGINT)

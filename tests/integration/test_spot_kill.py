@@ -9,11 +9,13 @@ from pathlib import Path
 
 import boto3
 import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.sqs.models import sqs_backends
 from tests.integration.cloud import Cloud
 
 from heatdrop.aws.jobs import RETRY_EXIT_CODE
 from heatdrop.ids import image_id
-from heatdrop.local.moto_cloud import MotoCloud
+from heatdrop.local.moto_cloud import REGION, MotoCloud
 from heatdrop.vocabulary import Drop, State
 
 PATIENCE = 600
@@ -71,11 +73,14 @@ def states(cloud: Cloud, drops: list[Drop]) -> list[State]:
 
 
 def wait_for_first_result(cloud: Cloud, drops: list[Drop], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the first of the images is explained, which the next message to the subscriber says."""
+    news = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].get_queue(cloud.subscription._url.rpartition("/")[2])
     deadline = time.monotonic() + PATIENCE
-    while State.EXPLAINED not in states(cloud, drops):
+    while not news.messages:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
+        news.wait_for_messages(1)
+    assert State.EXPLAINED in states(cloud, drops)
 
 
 def stored(cloud: Cloud, drops: list[Drop]) -> dict[str, tuple[bytes, str]]:

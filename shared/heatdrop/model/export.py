@@ -89,20 +89,23 @@ def _not_exportable(network: Network, input_shape: tuple[int, ...]) -> str | Non
 
 
 def _change(config: Any) -> bool:
-    """Put float32 in place of other types, and Identity in place of augmentation; whether that changed anything."""
-    changed = False
-    for part in list(parts_of(config)):
-        settings = part.get("config")
-        if not isinstance(settings, dict):
-            continue
-        if part.get("class_name") == "DTypePolicy" and settings.get("name") in _LOW_PRECISION:
-            settings["name"], changed = "float32", True
-        if part.get("class_name") != "__keras_tensor__" and str(settings.get("dtype")) in _LOW_PRECISION:
-            settings["dtype"], changed = "float32", True
-        if _only_augments(part):
-            _leave_out(part)
-            changed = True
-    return changed
+    """Put float32 in place of other types, then Identity in place of augmentation; whether that changed anything."""
+    in_float32 = [_put_float32(part) for part in parts_of(config)]
+    augmentation = [part for part in parts_of(config) if _only_augments(part)]
+    for part in augmentation:
+        _leave_out(part)
+    return any(in_float32) or bool(augmentation)
+
+
+def _put_float32(part: dict[str, Any]) -> bool:
+    settings = part.get("config")
+    if not isinstance(settings, dict) or part.get("class_name") == "__keras_tensor__":
+        return False
+    name = "name" if part.get("class_name") == "DTypePolicy" else "dtype"
+    if str(settings.get(name)) not in _LOW_PRECISION:
+        return False
+    settings[name] = "float32"
+    return True
 
 
 def _only_augments(part: dict[str, Any]) -> bool:

@@ -90,7 +90,7 @@ class World:
         with acting(session_of(code["api"].role)):
             by_api = ItemTable(outputs["ImagesTable"])
             self._read_by_api = ImageTable(by_api)
-            jobs = JobQueue(outputs["HeatmapJobQueue"], definition["jobDefinitionArn"])
+            jobs = JobQueue(outputs["RequestJobQueue"], definition["jobDefinitionArn"])
             settings = ExplanationSettings(top=2, samples=1)
             self._explanations = Explanations(
                 ExplanationTable(by_api), Storage(outputs["ResultsBucket"]), jobs, settings

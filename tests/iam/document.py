@@ -50,7 +50,7 @@ REASONS = {
     "sqs:GetQueueAttributes": "Lambda asks before it takes messages from a queue for a function",
     "sqs:ReceiveMessage": "Lambda takes messages from a queue for a function",
     "sqs:DeleteMessage": "Lambda deletes messages that a function has handled",
-    "s3:GetObject": "an image whose event names no version",
+    "s3:GetObject": "an image whose event names no version, or a model's bundle",
     "s3:ListBucket": "S3 answers 403 instead of 404 without it where an image was deleted",
     "kms:DescribeKey": "AWS's guides name it for whoever uses what is encrypted with a key",
     "kms:Encrypt": "AWS's guides name it for whoever uses what is encrypted with a key",

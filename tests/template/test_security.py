@@ -35,8 +35,11 @@ def test_wildcard_in_a_resource_stands_behind_a_name() -> None:
     for name, statement in ALLOWED:
         for resource in (node for node in walk(statement.get("Resource", [])) if isinstance(node, str)):
             if "*" in resource and resource != "*":
-                # Everything below a name, every revision of a name, or the queues that `heatdrop watch` names.
-                assert re.search(r"[}\w]/(\w+/)*\*$|}:\*$|:heatdrop-\*$", resource), f"{name} reaches {resource}"
+                # Everything below a name, every revision of a name, alarms that bear the stack's name, or the queues of
+                # `heatdrop watch`.
+                assert re.search(r"[}\w]/(\w+/)*\*$|}:\*$|:alarm:\$\{AWS::StackName\}-\*$|:heatdrop-\*$", resource), (
+                    f"{name} reaches {resource}"
+                )
 
 
 def test_no_role_takes_over_a_managed_policy_but_that_of_the_ecs_agent() -> None:

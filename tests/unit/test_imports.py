@@ -41,6 +41,7 @@ ENVIRONMENT = {
     "INPUT_BUCKET": "i",
     "INGEST_QUEUE": "https://sqs.eu-central-1.amazonaws.com/1/q",
     "JOB_QUEUE": "q",
+    "REQUEST_JOB_QUEUE": "q",
     "JOB_DEFINITION": "d",
     "PAGE_TOKEN_SECRET": "s",
     "LINK_SECONDS": "300",

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from heatdrop.saliency import ActivationMaps, GradientEngine, SaliencyMaps, smoothgrad
+from heatdrop.saliency import ActivationMaps, SaliencyMaps, engine_of, smoothgrad
 from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings
 
 MakeMaps = Callable[[NDArray[np.float32], NDArray[np.int64]], SaliencyMaps]
@@ -25,7 +25,7 @@ def method_of(model: keras.Model, settings: ExplanationSettings) -> MakeMaps:
         return ActivationMaps(model, settings.method).maps
     return partial(
         smoothgrad,
-        GradientEngine(model),
+        engine_of(model),
         samples=settings.samples,
         noise_level=settings.noise_level,
         estimators=ESTIMATORS,

@@ -71,6 +71,10 @@ class SourceMissing(HeatdropError):
     """The object that was dropped is no longer in the input bucket."""
 
 
+class ManifestMissing(HeatdropError):
+    """A job's manifest is no longer there: its images were erased, or it has expired."""
+
+
 class NotFound(HeatdropError):
     """What was asked for is not there."""
 

@@ -120,6 +120,8 @@ def _names(logical: str, kind: str, physical: str) -> dict[str, str]:
             return {f"arn:aws:iam::{DEFAULT_ACCOUNT_ID}:role/{name}": logical}
         case "AWS::Logs::LogGroup":
             return {f"arn:aws:logs{place}log-group:{name}": logical}
+        case "AWS::ApiGatewayV2::Api":
+            return {f"arn:aws:execute-api{place}{name}": logical}
         case "AWS::ECR::Repository":
             return {f"arn:aws:ecr{place}repository/{name}": logical}
     if kind.endswith("Policy"):  # its physical id is that of what it belongs to

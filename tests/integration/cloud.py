@@ -26,6 +26,7 @@ from heatdrop.aws.notifications import Notification
 from heatdrop.aws.record import Record
 from heatdrop.aws.storage import Manifest, Storage
 from heatdrop.aws.subscription import Subscription
+from heatdrop.errors import ManifestMissing
 from heatdrop.ids import image_id
 from heatdrop.local.deployment import DeployedFunction, Deployment
 from heatdrop.local.roles import session_of
@@ -159,7 +160,7 @@ class Cloud:
         for key in self.manifest_keys():
             try:
                 manifest = self.storage.get_manifest(key)
-            except ClientError:  # erased by another test
+            except ManifestMissing:  # erased by another test
                 continue
             if image_id(drop) in {entry.image_id for entry in manifest.images}:
                 return key, manifest

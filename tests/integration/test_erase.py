@@ -10,10 +10,11 @@ import pytest
 from tests.iam.roles import acting, holder_of
 from tests.integration.cloud import Cloud, throttled
 from tests.integration.test_api import ask
+from tests.integration.test_job_events import failed_job, settle
 from typer.testing import CliRunner, Result
 
 from heatdrop.cli.app import app
-from heatdrop.errors import HeatdropError, InvalidRequest
+from heatdrop.errors import HeatdropError, InvalidRequest, ManifestMissing
 from heatdrop.ids import image_id
 from heatdrop.local.moto_cloud import MotoCloud
 from heatdrop.vocabulary import Drop, State
@@ -152,6 +153,20 @@ def test_image_that_is_erased_before_its_job_runs_costs_the_others_nothing(
     assert (report.explained, report.skipped, report.exit_code) == (1, 1, 0)
     assert cloud.record(gone) is None
     assert cloud.record(kept).state is State.EXPLAINED
+
+
+def test_job_of_images_that_were_all_erased_ends_and_its_failure_is_settled(
+    cloud: Cloud, local_aws: MotoCloud, chest: bytes
+) -> None:
+    gone = cloud.put(chest, "all gone/a.jpg")
+    cloud.infer(gone)
+    key, _ = cloud.manifest(gone)
+    job_id = cloud.record(gone).job_id
+    assert erase(cloud, local_aws, gone.key).exit_code == 0
+    with pytest.raises(ManifestMissing, match="all its images were erased"):
+        cloud.heatmap_job().run(key)
+    assert settle(cloud, failed_job(cloud, key, job_id)) == []
+    assert cloud.record(gone) is None
 
 
 @pytest.mark.parametrize("arguments", [[], ["a.jpg", "--prefix", "b/"], ["--prefix", "b/", "--image-id", "0" * 32]])

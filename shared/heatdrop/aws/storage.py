@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING
 import boto3
 from botocore.exceptions import ClientError
 
-from heatdrop.errors import FileTooLarge, SourceMissing
+from heatdrop.errors import FileTooLarge, ManifestMissing, SourceMissing
 from heatdrop.vocabulary import Drop, ExplanationSettings, FrozenModel, ModelName, Prediction
 
 if TYPE_CHECKING:
@@ -102,9 +102,16 @@ class Storage:
         return key
 
     def get_manifest(self, key: str) -> Manifest:
-        """Read the manifest at ``key``."""
-        with self._s3.get_object(Bucket=self.results_bucket, Key=key)["Body"] as body:
-            return Manifest.model_validate_json(body.read())
+        """Read the manifest at ``key``.
+
+        Raises:
+            ManifestMissing: it was deleted since.
+        """
+        try:
+            with self._s3.get_object(Bucket=self.results_bucket, Key=key)["Body"] as body:
+                return Manifest.model_validate_json(body.read())
+        except self._s3.exceptions.NoSuchKey as error:
+            raise ManifestMissing(f"{key} is gone: all its images were erased, or it has expired") from error
 
     def has_manifest(self, key: str) -> bool:
         """Whether the manifest at ``key`` is still there; each expires after some months."""

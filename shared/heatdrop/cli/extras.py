@@ -6,7 +6,7 @@ MODULES = {
     "tensorflow": ("keras", "matplotlib", "scipy", "tensorflow", "tf_keras_vis"),
     "train": ("skimage", "sklearn"),
     "analysis": ("pyarrow",),
-    "local": ("awslambdaric", "data_store", "moto", "samtranslator"),
+    "local": ("awslambdaric", "data_store", "moto", "samtranslator", "yaml"),
     "view": ("werkzeug",),
 }
 """The modules that each extra of pyproject.toml installs."""

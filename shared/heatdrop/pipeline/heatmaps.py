@@ -82,10 +82,11 @@ class HeatmapJob:
         left to the retry.
 
         Raises:
+            ManifestMissing: the images were erased before the job could begin.
             GpuMissing: the job was promised a GPU and finds none.
             InvalidBundle: the bundle of the model that made the predictions cannot be read.
 
-        Before either is raised, all images that are left become FAILED with its message.
+        Before either of the last two is raised, all images that are left become FAILED with its message.
         """
         signal.signal(signal.SIGTERM, self._stop)
         manifest = self._storage.get_manifest(manifest_key)

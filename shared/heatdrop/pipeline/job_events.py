@@ -20,6 +20,7 @@ from heatdrop.aws.notifications import Announcer
 from heatdrop.aws.queues import DropQueue
 from heatdrop.aws.settings import Destinations
 from heatdrop.aws.storage import Storage
+from heatdrop.errors import ManifestMissing
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.queues import RESERVE_MS, each_message
 from heatdrop.pipeline.sweeping import Sweeper
@@ -72,7 +73,12 @@ class JobEvents:
 
     def _fail_images_of(self, failure: JobFailure) -> None:
         """Fail what a job left without a result, unless another job was submitted for it since."""
-        manifest = self._storage.get_manifest(failure.manifest_key)
+        try:
+            manifest = self._storage.get_manifest(failure.manifest_key)
+        except ManifestMissing as gone:
+            # Erased images have no record that could fail.
+            logger.info(str(gone), job_id=failure.job_id)
+            return
         reason = f"the heatmap job failed: {failure.reason}"
         for entry in manifest.images:
             record = self._images.get(entry.image_id)

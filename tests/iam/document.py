@@ -50,6 +50,7 @@ REASONS = {
     "sqs:GetQueueAttributes": "Lambda asks before it takes messages from a queue for a function",
     "sqs:ReceiveMessage": "Lambda takes messages from a queue for a function",
     "sqs:DeleteMessage": "Lambda deletes messages that a function has handled",
+    "batch:SubmitJob": "a stack with GPUs; the tests start their jobs in those on CPUs",
     "s3:GetObject": "an image whose event names no version, or a model's bundle",
     "s3:ListBucket": "S3 answers 403 instead of 404 without it where an image was deleted",
     "kms:DescribeKey": "AWS's guides name it for whoever uses what is encrypted with a key",
@@ -72,9 +73,15 @@ def call_row(judged: Judged) -> Row:
     return (judged.role, judged.operation, *map(_code, (judged.action, judged.resource)), judged.allowed_by)
 
 
+def permission_of(row: Row) -> Row:
+    """Of a call's row: the role, the action and the resource."""
+    role, _, action, resource, _ = row
+    return (role, action, resource)
+
+
 def unused_rows(granted: Iterable[Granted], rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
     """What is allowed and was not called: with its reason, and what has none."""
-    called = {(role, action, resource) for role, _, action, resource, _ in rows}
+    called = set(map(permission_of, rows))
     found = sorted(
         (one.role, _code(one.action), _code(one.resource), REASONS.get(one.action, ""))
         for one in set(granted)

@@ -67,7 +67,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         rows = seen if whole else seen | known
         document.write(rows, document.unused_rows(granted, rows)[0])
         known, known_unused = document.read()
-    problems = [f"docs/iam.md lacks: {' | '.join(row)}" for row in sorted(seen - known)]
+    # The run of the containers sees done what the others only have a reason for.
+    explained = set() if whole else {row[:3] for row in known_unused}
+    problems = [
+        f"docs/iam.md lacks: {' | '.join(row)}"
+        for row in sorted(seen - known)
+        if document.permission_of(row) not in explained
+    ]
     if whole:
         unused, without_reason = document.unused_rows(granted, seen)
         problems += [f"docs/iam.md holds what no test does: {' | '.join(row)}" for row in sorted(known - seen)]

@@ -9,8 +9,9 @@ from botocore.client import BaseClient
 from tests.integration.cloud import Cloud, Context, Event, throttled
 from tests.integration.test_job_events import failed_job
 
+from heatdrop.aws.queues import DeadLetters
 from heatdrop.local.queue_poller import sqs_record
-from heatdrop.vocabulary import State
+from heatdrop.vocabulary import Drop, State
 
 NO_TIME, TIME = Context(remaining_ms=5_000), Context()
 ALLOWED = 5
@@ -149,13 +150,50 @@ def test_message_that_is_put_off_keeps_the_header_that_x_ray_follows(cloud: Clou
     assert entry["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"] == header
 
 
-def test_failed_job_that_was_put_off_ten_times_is_seen_to(cloud: Cloud, chest: bytes) -> None:
-    events = Source(cloud, "JobEventsQueue", "job_events")
+@pytest.fixture
+def events(cloud: Cloud) -> Source:
+    return Source(cloud, "JobEventsQueue", "job_events")
+
+
+def told_of_failure(cloud: Cloud, events: Source, chest: bytes) -> Drop:
+    """A classified image whose job is said to have failed."""
     drop = cloud.put(chest)
     cloud.infer(drop)
     event = failed_job(cloud, cloud.manifest(drop)[0], cloud.record(drop).job_id)
+    events.empty()
     events.send(event["Records"][0]["body"])
+    return drop
+
+
+def test_failed_job_that_was_put_off_ten_times_is_seen_to(cloud: Cloud, events: Source, chest: bytes) -> None:
+    drop = told_of_failure(cloud, events, chest)
     for _ in range(10):
         assert events.invoke(NO_TIME) == 1
     assert events.invoke(TIME) == 1
+    assert cloud.record(drop).state is State.FAILED
+
+
+def test_failed_job_that_cannot_be_settled_is_a_dead_letter_after_five_attempts(
+    cloud: Cloud, events: Source, chest: bytes
+) -> None:
+    letters = DeadLetters(cloud.deployment.outputs["JobEventsDeadLetters"], events.url)
+    told_of_failure(cloud, events, chest)
+    for attempt in range(ALLOWED):
+        assert letters.count() == 0, f"dead after {attempt} attempts"
+        assert events.invoke(NO_TIME) == 1
+        with throttled("UpdateItem"):
+            assert events.invoke(TIME) == 1
+    assert events.receive() == []
+    assert letters.send_back() == 1
+    events.empty()
+
+
+def test_dead_drop_that_was_put_off_is_told_as_failed(cloud: Cloud, drops: Source, dead: Source, chest: bytes) -> None:
+    drop = cloud.put(chest)
+    (message,) = drops.receive()
+    dead.send(message["Body"])
+    drops.empty()
+    assert dead.invoke(NO_TIME) == 1
+    assert cloud.record(drop) is None
+    assert dead.invoke(TIME) == 1
     assert cloud.record(drop).state is State.FAILED

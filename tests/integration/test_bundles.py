@@ -8,6 +8,8 @@ import boto3
 import pytest
 from moto.batch.models import Job
 from tests.integration.cloud import Cloud, cloud_of
+from tests.integration.test_api import ask, listed
+from tests.integration.test_job_events import failed_job, settle
 
 from heatdrop.aws.bundles import open_bundle_at, push_bundle
 from heatdrop.errors import InvalidBundle, InvalidRequest
@@ -57,6 +59,14 @@ def test_stack_with_its_bundle_in_s3_a_bus_and_a_key_works_under_its_own_roles(
     stack.heatmap_job().run(job.parameters["manifest"])
     assert stack.record(drop).state is State.EXPLAINED
     assert [news.state for news in stack.news(drop)] == [State.CLASSIFIED, State.EXPLAINED]
+
+    (image,) = listed(stack)
+    assert ask(stack, "POST", f"/images/{image['image_id']}/explanations", {"samples": 2})[0] == 202
+    failed = stack.put(chest)
+    stack.infer(failed)
+    job = jobs[-1]
+    assert settle(stack, failed_job(stack, job.parameters["manifest"], job.job_id)) == []
+    assert [news.state for news in stack.news(failed)] == [State.CLASSIFIED, State.FAILED]
 
 
 def test_model_that_was_changed_after_packing_is_refused(uri: str) -> None:

@@ -26,10 +26,16 @@ CLOUDS = ("faults", "integration")
 """The folders of tests whose clouds take turns in a worker's moto."""
 
 
+def pytest_collection() -> None:
+    """Look for no garbage while the tests are imported: what comes stays, and looking takes a sixth of that time."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Leave what is imported by now, TensorFlow above all, out of each later search for garbage."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

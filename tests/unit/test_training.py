@@ -170,6 +170,7 @@ def test_a_killed_training_goes_on_at_the_epoch_where_it_was(parts, tmp_path: Pa
     assert model.input_shape == (None, 40, 40, 3)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_the_optimizer_goes_on_where_it_was_and_spares_what_it_spared(parts, tmp_path: Path) -> None:
     recipe = RECIPE.model_copy(update={"stages": (Stage(size=32, epochs=6),), "weight_decay": 30.0})
     with pytest.raises(Killed):
@@ -392,6 +393,7 @@ def test_a_bundle_never_replaces_what_is_none_and_that_is_said_before_training(d
         train(data, RECIPE, tmp_path, "n", Callbacks(on_step=kill_at(1)))
 
 
+@pytest.mark.usefixtures("untraced")
 def test_unreadable_files_are_said(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heatdrop.model.dataset.MAX_UNREADABLE_SHARE", 0.1)
     (data / "LEG" / "broken.jpg").write_bytes(b"")

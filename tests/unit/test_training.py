@@ -48,7 +48,7 @@ def few_bootstrap_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def untraced() -> Iterator[None]:
-    """Run what TensorFlow would trace into graphs as plain Python, for tests of what happens between the steps.
+    """Run what TensorFlow would trace into graphs as plain Python, for tests of what happens around the steps.
 
     A training traces a graph for each input size, which takes most of its seconds here. The tests without this fixture
     train as users do: they hold that it learns, repeats, resumes, freezes, averages and counts in bfloat16.

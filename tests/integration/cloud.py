@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from moto.batch.models import Job
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import FakeKey, s3_backends
-from tests.iam.roles import acting, under
+from tests.iam.roles import acting, holder_of, under
 
 from heatdrop.aws.image_table import ImageTable
 from heatdrop.aws.item_table import ItemTable
@@ -109,6 +109,7 @@ class Cloud:
     storage: Storage
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _unread: list[Notification] = field(default_factory=list)
+    _holders: dict[str, boto3.Session] = field(default_factory=dict)
 
     @property
     def input_bucket(self) -> str:
@@ -188,6 +189,12 @@ class Cloud:
     @cached_property
     def job_role_arn(self) -> str:
         return str(_job_container(self.deployment)["jobRoleArn"])
+
+    def holder(self, policy: str) -> boto3.Session:
+        """Somebody who may do what a policy allows, and nothing else; one person, however often they are asked for."""
+        if policy not in self._holders:
+            self._holders[policy] = holder_of(self.deployment, policy)
+        return self._holders[policy]
 
     def news(self, *drops: Drop) -> list[Notification]:
         """What subscribers were told of these drops since they were last asked."""

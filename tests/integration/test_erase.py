@@ -10,7 +10,7 @@ import pytest
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import FakeKey
-from tests.iam.roles import acting, holder_of
+from tests.iam.roles import acting
 from tests.integration.cloud import Cloud, throttled, versions_in
 from tests.integration.test_api import ask
 from tests.integration.test_job_events import failed_job, settle
@@ -27,7 +27,7 @@ def erase(cloud: Cloud, local_aws: MotoCloud, *arguments: str, answer: str | Non
     """Call the command as a person does, over HTTP, with no more rights than the template's ErasePolicy gives."""
     with (
         mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": local_aws.endpoint}),
-        acting(holder_of(cloud.deployment, "ErasePolicy")),
+        acting(cloud.holder("ErasePolicy")),
     ):
         yes = ["--yes"] if answer is None else []
         return CliRunner().invoke(app, ["erase", "--stack", "heatdrop", *yes, *arguments], input=answer)

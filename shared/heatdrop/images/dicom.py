@@ -28,6 +28,7 @@ from heatdrop.errors import DamagedImage, FileTooLarge, RejectedImage, Unsupport
 from heatdrop.images.dicom_display import DISPLAY_KEYWORDS, to_rgb8
 from heatdrop.images.dicom_elements import integer, value
 from heatdrop.images.dicom_pixels import PIXELS, check_size, read_layout, stored_values
+from heatdrop.images.dicom_reduced import decode_reduced
 from heatdrop.images.formats import cut_short
 
 # What these libraries log quotes what a file holds, and that may be patient data. The level holds for all loggers below
@@ -47,15 +48,19 @@ _READ = [
 _PIXEL_TAGS = {Tag(keyword) for keyword in PIXELS}
 
 
-def decode_dicom(data: bytes, *, max_bytes: int, max_pixels: int) -> NDArray[np.uint8]:
+def decode_dicom(
+    data: bytes, *, at_least: tuple[int, int] | None, max_bytes: int, max_pixels: int
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Decode a DICOM file that holds one picture.
 
     Args:
+        at_least: (height, width) that the result must not fall below when JPEG 2000 is decoded at a lower resolution;
+            None for full size.
         max_bytes: the limit of an inflated file.
         max_pixels: the limit of Rows x Columns.
 
     Returns:
-        (H, W, 3) uint8 RGB.
+        (h, w, 3) uint8 RGB, and (Rows, Columns), which are h and w unless the picture was decoded smaller.
 
     Raises:
         FileTooLarge, TooManyPixels: it would grow beyond a limit.
@@ -68,8 +73,10 @@ def decode_dicom(data: bytes, *, max_bytes: int, max_pixels: int) -> NDArray[np.
         _check_kind(dataset)
         check_size(dataset, max_pixels)
         layout = read_layout(dataset)
-        values, photometric = stored_values(dataset, layout)
-        return to_rgb8(values, photometric, dataset, layout)
+        pixels = decode_reduced(dataset, layout, at_least) if at_least else None
+        if pixels is None:
+            pixels = to_rgb8(*stored_values(dataset, layout), dataset, layout)
+        return pixels, (layout.rows, layout.columns)
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def certify(
     found = open_bundle(bundle)
     with native_output_hidden():
         from heatdrop.model.source import keep_certificate
-        from heatdrop.saliency import run_batches_in_parallel
+        from heatdrop.saliency.parallelism import run_batches_in_parallel
         from heatdrop.trust.certify import certify as measure
 
         run_batches_in_parallel()

@@ -17,7 +17,6 @@ from heatdrop.explaining.methods import method_of, method_provenance
 from heatdrop.images import Limits
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.classifier import model_input
-from heatdrop.model.loading import load_keras_model
 from heatdrop.saliency import SaliencyMaps
 from heatdrop.timing import milliseconds
 from heatdrop.version import __version__
@@ -55,7 +54,7 @@ class Explanation:
 
 
 class Explainer:
-    """A bundle's Keras model and its compiled gradients: loaded once, used for many images."""
+    """A bundle's gradients: loaded once, used for many images."""
 
     def __init__(
         self,
@@ -63,15 +62,25 @@ class Explainer:
         settings: ExplanationSettings,
         limits: Limits = Limits(),
         decode: Callable[..., images.DecodedImage] = images.decode,
+        *,
+        on_gpu: bool = False,
     ) -> None:
-        """Load the model; ``decode`` reads images, as ``images.decode`` does.
+        """Load the model.
+
+        Args:
+            bundle: of the model.
+            settings: how images are explained.
+            limits: what images may be as large as.
+            decode: reads images, as ``images.decode`` does.
+            on_gpu: whether to explain on a GPU, which takes TensorFlow.
 
         Raises:
             InvalidBundle: the model is missing, changed, or cannot be loaded safely.
             InvalidRequest: the method asked for cannot explain it.
+            TensorFlowMissing: it can only be explained by TensorFlow, which is not installed.
         """
         self.bundle, self.settings, self.limits, self._decode = bundle, settings, limits, decode
-        self._make_maps = method_of(load_keras_model(bundle), settings)
+        self._make_maps = method_of(bundle, settings, on_gpu=on_gpu)
 
     def explain(self, data: bytes, predictions: Sequence[Prediction]) -> Explanation:
         """Make the heatmaps of an image for the best of its classes.

@@ -1,31 +1,85 @@
 """The method that the settings ask for, and what its maps say about how they were made."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from heatdrop.saliency import ActivationMaps, SaliencyMaps, engine_of, smoothgrad
+from heatdrop.errors import InvalidBundle, TensorFlowMissing
+from heatdrop.head import GradientGraph
+from heatdrop.model.bundle import GRADIENTS, Bundle
+from heatdrop.model.classifier import Classifier
+from heatdrop.saliency import GradientEngine, LiteRtEngine, SaliencyMaps, smoothgrad
+from heatdrop.saliency.class_activation import litert_maps
 from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings
+
+logger = logging.getLogger(__name__)
 
 MakeMaps = Callable[[NDArray[np.float32], NDArray[np.int64]], SaliencyMaps]
 """Makes the maps of preprocessed images (B, H, W, C) for class indices (B, K)."""
 
 
-def method_of(model: keras.Model, settings: ExplanationSettings) -> MakeMaps:
-    """The method that ``settings`` ask for, ready to explain ``model``. SmoothGrad makes all its estimators at once.
+def method_of(bundle: Bundle, settings: ExplanationSettings, *, on_gpu: bool = False) -> MakeMaps:
+    """The method that ``settings`` ask for, ready to explain the model of a bundle.
+
+    SmoothGrad makes all its estimators at once. On a CPU, the gradients that were packed with the model are used, and
+    TensorFlow is not imported; on a GPU, or where they are missing, it is.
 
     Raises:
+        InvalidBundle: the model is missing, changed, or cannot be loaded safely.
         InvalidRequest: the method cannot explain this model.
+        TensorFlowMissing: it takes TensorFlow, which is not installed.
     """
+    packed = bundle.description.gradients
+    if on_gpu or packed is None:
+        if packed is None:
+            logger.warning(
+                "%s; its maps are made by TensorFlow, which takes seconds to start", without_gradients(bundle)
+            )
+        return _by_tensorflow(bundle, settings)
+    engine = _litert_engine(bundle, packed)
+    if settings.method != "smoothgrad":
+        return partial(litert_maps, engine, method=settings.method)
+    return _smoothgrad(engine, settings)
+
+
+def without_gradients(bundle: Bundle) -> str:
+    """That a bundle has no gradients, and what to do about it."""
+    return f"bundle {bundle.folder} holds no gradients of its model, or is of an older version: pack it again"
+
+
+def _by_tensorflow(bundle: Bundle, settings: ExplanationSettings) -> MakeMaps:
+    if find_spec("tensorflow") is None:
+        raise TensorFlowMissing(
+            f"{without_gradients(bundle)}. TensorFlow could make its maps, but is not installed here: the heatmap "
+            "container has it if it is built with --build-arg TENSORFLOW=tensorflow-cpu"
+        )
+    from heatdrop.model.loading import load_keras_model
+    from heatdrop.saliency.activations import ActivationMaps
+    from heatdrop.saliency.tensorflow_engine import engine_of
+
+    model = load_keras_model(bundle)
     if settings.method != "smoothgrad":
         return ActivationMaps(model, settings.method).maps
+    return _smoothgrad(engine_of(model), settings)
+
+
+def _litert_engine(bundle: Bundle, packed: GradientGraph) -> LiteRtEngine:
+    graph, classifier = bundle.read(GRADIENTS), Classifier(bundle)
+    try:
+        return LiteRtEngine(graph, packed, lambda inputs: np.stack([classifier.scores(each) for each in inputs]))
+    except ValueError as error:
+        raise InvalidBundle(f"{GRADIENTS} of bundle {bundle.folder} cannot be used: {error}; pack it again") from error
+
+
+def _smoothgrad(engine: GradientEngine, settings: ExplanationSettings) -> MakeMaps:
     return partial(
         smoothgrad,
-        engine_of(model),
+        engine,
         samples=settings.samples,
         noise_level=settings.noise_level,
         estimators=ESTIMATORS,

@@ -1,9 +1,10 @@
 """A model bundle: a folder with all that prediction and explanation need, and the digest of each of its files.
 
-    bundle.json     name, version, input, preprocessing, digests, how it was trained
-    labels.json     the class names, in the order of the model's outputs
-    model.tflite    for prediction (LiteRT)
-    model.keras     for explanation (TensorFlow)
+    bundle.json       name, version, input, preprocessing, digests, how it was trained
+    labels.json       the class names, in the order of the model's outputs
+    model.tflite      for prediction (LiteRT)
+    gradients.tflite  for explanation without TensorFlow (LiteRT), where the model's gradients could be exported
+    model.keras       for explanation (TensorFlow)
 
 ``bundle.json`` is written last, so a half-written bundle has none.
 """
@@ -16,6 +17,7 @@ from typing import Annotated, Any, TypeGuard
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from heatdrop.errors import InvalidBundle
+from heatdrop.head import GradientGraph
 from heatdrop.model.certificate import Certificate
 from heatdrop.model.preprocessing import Convention
 from heatdrop.text import first_problem
@@ -26,9 +28,11 @@ DESCRIPTION = "bundle.json"
 LABELS = "labels.json"
 LITERT_MODEL = "model.tflite"
 KERAS_MODEL = "model.keras"
+GRADIENTS = "gradients.tflite"
 PARTIAL = "bundle.json.partial"
 """The description while it is being written, before it takes the place of the old one."""
 FILES = (LABELS, LITERT_MODEL, KERAS_MODEL)
+"""What every bundle has, beside its description."""
 
 
 class BundleDescription(BaseModel):
@@ -45,6 +49,8 @@ class BundleDescription(BaseModel):
     """How it was trained and what it reached on validation data; None for a model packed from elsewhere."""
     certificate: Certificate | None = None
     """Whether its maps can be trusted; None when that was not measured."""
+    gradients: GradientGraph | None = None
+    """What ``gradients.tflite`` computes; None where there is none, as in bundles of older versions."""
     source_digest: str | None = None
     """What it was built from, for the bundle that comes with Heatdrop."""
 
@@ -73,8 +79,13 @@ class Bundle(BaseModel):
         certificate = self.description.certificate
         return certificate.summary if certificate else "not measured"
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of its files, all but its description."""
+        return (*FILES, GRADIENTS) if self.description.gradients else FILES
+
     def read(self, name: str) -> bytes:
-        """The bytes of one of ``FILES``, after checking them against their digest.
+        """The bytes of one of its ``files``, after checking them against their digest.
 
         Raises:
             InvalidBundle: the file is missing or is not the one that was packed.

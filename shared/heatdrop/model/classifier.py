@@ -52,10 +52,12 @@ class Classifier:
 
     def classify(self, image: DecodedImage) -> tuple[Prediction, ...]:
         """All classes of one image, best first."""
-        self._interpreter.set_tensor(self._input, model_input(image, self.bundle)[None])
+        return rank(self.bundle.labels, self.scores(model_input(image, self.bundle)))
+
+    def scores(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(H, W, 3), preprocessed, to (classes,): the probability of each class, in the order of the labels."""
+        self._interpreter.set_tensor(self._input, inputs[None])
         self._interpreter.invoke()
-        scores = self._interpreter.get_tensor(self._output)[0]
-        if len(scores) == 1:
-            # One sigmoid unit: the probability of the second class.
-            scores = np.array([1 - scores[0], scores[0]], np.float32)
-        return rank(self.bundle.labels, scores)
+        scores: NDArray[np.float32] = self._interpreter.get_tensor(self._output)[0]
+        # One sigmoid unit: the probability of the second class.
+        return scores if len(scores) > 1 else np.array([1 - scores[0], scores[0]], np.float32)

@@ -17,7 +17,8 @@ from heatdrop.model.certificate import Certificate, Check
 from heatdrop.model.dataset import Dataset, Example, find_examples, load
 from heatdrop.model.loading import load_keras_model
 from heatdrop.model.preprocessing import preprocess
-from heatdrop.saliency import GradientEngine, smoothgrad
+from heatdrop.saliency import smoothgrad
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 from heatdrop.trust.measures import Map
 from heatdrop.trust.perturbation import Score, check_perturbation
 from heatdrop.trust.randomisation import check_randomisation
@@ -67,13 +68,13 @@ def certify(
     """
     data = _draw(bundle, folder, count, rule)
     model = load_keras_model(bundle)
-    engine = GradientEngine(model)
+    engine = TensorFlowEngine(model)
     inputs = preprocess(data.pixels, bundle.description.preprocess)
     scores = engine.predict(inputs)
     subject = _Subject(data, inputs, scores.argmax(1))
     seed = settings.seed
 
-    def maps(explained: "keras.Model | GradientEngine", stage: str, images: int, seed: int = seed) -> list[Map]:
+    def maps(explained: "keras.Model | TensorFlowEngine", stage: str, images: int, seed: int = seed) -> list[Map]:
         made = []
         for index in range(images):
             made.append(_map(explained, subject, index, settings, seed))
@@ -84,7 +85,7 @@ def certify(
     few = min(RANDOMISED_IMAGES, len(data))
     checks = (
         _check_skill(scores, data.targets),
-        check_randomisation(model, intact[:few], lambda m: maps(GradientEngine(m), "randomised maps", few), seed),
+        check_randomisation(model, intact[:few], lambda m: maps(TensorFlowEngine(m), "randomised maps", few), seed),
         check_perturbation(list(data.pixels), intact, _scorers(engine, bundle, subject, progress), seed),
         check_repeatability(intact, maps(engine, "maps of another seed", len(data), seed + 1), seed),
     )
@@ -126,7 +127,7 @@ def _draw_order(example: Example, folder: Path) -> bytes:
 
 
 def _map(
-    model: "keras.Model | GradientEngine", subject: _Subject, index: int, settings: ExplanationSettings, seed: int
+    model: "keras.Model | TensorFlowEngine", subject: _Subject, index: int, settings: ExplanationSettings, seed: int
 ) -> Map:
     made = smoothgrad(
         model,
@@ -141,7 +142,7 @@ def _map(
     return found
 
 
-def _scorers(engine: GradientEngine, bundle: Bundle, subject: _Subject, progress: Progress) -> list[Score]:
+def _scorers(engine: TensorFlowEngine, bundle: Bundle, subject: _Subject, progress: Progress) -> list[Score]:
     """For each image, a function that gives the probability of its class for changed versions of it."""
 
     def scorer(index: int) -> Score:

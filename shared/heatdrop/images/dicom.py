@@ -5,6 +5,7 @@ Only the few elements that describe the picture are read; what a file says about
 
 import io
 import logging
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ _READ = [
         *PIXELS,
     )
 ]
+_filters_of_warnings = threading.RLock()
 _PIXEL_TAGS = {Tag(keyword) for keyword in PIXELS}
 
 
@@ -81,8 +83,11 @@ def decode_dicom(
 
 @contextmanager
 def typed_errors() -> Iterator[None]:
-    """Turn whatever pydicom and its decoders raise into DamagedImage, and keep their warnings to ourselves."""
-    with warnings.catch_warnings():
+    """Turn whatever pydicom and its decoders raise into DamagedImage, and keep their warnings to ourselves.
+
+    One thread at a time: the filters of warnings are those of the whole process.
+    """
+    with _filters_of_warnings, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # pydicom only warns, and drops all that it has read, where a file ends within an element.
         warnings.filterwarnings("error", message=".* in file ")

@@ -59,7 +59,13 @@ class Remembering:
         if self._name not in self._real:
             self._real[self._name] = explainers.Explainer(bundle, settings, *more)
 
-    def explain(self, data: bytes, predictions: Sequence[Any]) -> explainers.Explanation:
+    def decode(self, data: bytes) -> bytes:
+        return data
+
+    def draw(self, data: bytes, seen: bytes, predictions: Sequence[Any], made: explainers.Explanation) -> Any:
+        return made
+
+    def maps(self, data: bytes, predictions: Sequence[Any]) -> explainers.Explanation:
         what = (self._name, hashlib.sha256(data + repr(predictions).encode()).hexdigest())
         if what not in self._made:
             self._made[what] = self._real[self._name].explain(data, predictions)

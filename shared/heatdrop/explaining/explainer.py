@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,8 +53,30 @@ class Explanation:
     timings_ms: dict[str, float]
 
 
+@dataclass(frozen=True)
+class MadeMaps:
+    """The maps of an image's best classes, and how long they took."""
+
+    found: SaliencyMaps
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image as it is explained and drawn, however large its file is."""
+
+    image: images.DecodedImage
+    """As the model sees it: its pixels have the size of the model's input."""
+    picture: NDArray[np.uint8]
+    """As it is shown, (H, W, 3)."""
+
+
 class Explainer:
-    """A bundle's gradients: loaded once, used for many images."""
+    """A bundle's gradients: loaded once, used for many images.
+
+    An image is explained in three steps, which ``explain`` takes one after the other: ``decode``, ``maps`` and
+    ``draw``. Threads may take different steps of different images at the same time.
+    """
 
     def __init__(
         self,
@@ -92,39 +114,60 @@ class Explainer:
         Raises:
             RejectedImage: ``data`` cannot be decoded.
         """
+        seen = self.decode(data)
+        return self.draw(data, seen, predictions, self.maps(seen, predictions))
+
+    def decode(self, data: bytes) -> Seen:
+        """Decode an image for its model and for display.
+
+        Raises:
+            RejectedImage: it cannot be decoded.
+        """
+        image = self._decode(data, at_least=self.bundle.size, limits=self.limits)
+        shown = image
+        # The maps are of what the classifier saw. Where that was decoded smaller, which took little time, a larger
+        # picture is needed for display.
+        if image.pixels.shape[:2] != (image.height, image.width):
+            side = rendering.OVERLAY_SIDE
+            shown = self._decode(data, at_least=(side, side), limits=self.limits)
+        seen = replace(image, pixels=images.resize(image.pixels, self.bundle.size))
+        return Seen(seen, rendering.at_display_size(shown.pixels))
+
+    def maps(self, seen: Seen, predictions: Sequence[Prediction]) -> MadeMaps:
+        """Make the maps of the best classes, which is what takes most of the time."""
         started = time.perf_counter()
-        drawn, bundle = self.settings.drawn, self.bundle
-        best = tuple(predictions[: self.settings.top])
-        image = self._decode(data, at_least=bundle.size, limits=self.limits)
-        classes = np.array([[bundle.labels.index(p.label) for p in best]])
-        result = self._make_maps(model_input(image, bundle)[None], classes)
-        explained = time.perf_counter()
-        display_side = (rendering.OVERLAY_SIDE, rendering.OVERLAY_SIDE)
-        picture = rendering.at_display_size(self._decode(data, at_least=display_side, limits=self.limits).pixels)
-        seen = images.resize(image.pixels, bundle.size)
-        note = f"{DISCLAIMER} Trustworthiness of this model's maps: {bundle.certified}."
-        wants_dicom = self.settings.dicom and image.format == "DICOM"
+        classes = np.array([[self.bundle.labels.index(p.label) for p in predictions[: self.settings.top]]])
+        found = self._make_maps(model_input(seen.image, self.bundle)[None], classes)
+        return MadeMaps(found, milliseconds(started, time.perf_counter()))
+
+    def draw(self, data: bytes, seen: Seen, predictions: Sequence[Prediction], made: MadeMaps) -> Explanation:
+        """Make the files that show the maps of the best classes."""
+        started, found, drawn = time.perf_counter(), made.found, self.settings.drawn
         heatmaps = []
-        for position, prediction in enumerate(best):
-            raw = result.maps[drawn][0, position]
-            name = file_stem(bundle.labels.index(prediction.label), prediction.label)
-            arrays: dict[str, Any] = {method: maps[0, position] for method, maps in result.maps.items()}
-            if drawn in result.standard_errors:
-                arrays["standard_error"] = result.standard_errors[drawn][0, position]
-            provenance = self._provenance(prediction, result)
-            overlaid = rendering.overlaid(picture, raw)
-            capture = self._capture(data, overlaid, prediction, result) if wants_dicom else None
-            heatmaps.append(
-                Heatmap(
-                    prediction.label,
-                    (f"{name}.overlay.png", rendering.picture(overlaid)),
-                    (f"{name}.figure.png", rendering.figure(seen, raw, prediction.label, prediction.score, note)),
-                    (f"{name}.maps.npz", rendering.maps_file(arrays, provenance)),
-                    (f"{name}.overlay.dcm", capture) if capture else None,
-                )
-            )
-        timings = {"explain": milliseconds(started, explained), "render": milliseconds(explained, time.perf_counter())}
-        return Explanation((PICTURE, rendering.picture(picture)), tuple(heatmaps), result.warnings[0], timings)
+        for position, prediction in enumerate(predictions[: self.settings.top]):
+            arrays: dict[str, Any] = {method: maps[0, position] for method, maps in found.maps.items()}
+            if drawn in found.standard_errors:
+                arrays["standard_error"] = found.standard_errors[drawn][0, position]
+            heatmaps.append(self._heatmap(data, seen, prediction, arrays, found))
+        timings = {"explain": made.milliseconds, "render": milliseconds(started, time.perf_counter())}
+        return Explanation((PICTURE, rendering.picture(seen.picture)), tuple(heatmaps), found.warnings[0], timings)
+
+    def _heatmap(
+        self, data: bytes, seen: Seen, prediction: Prediction, arrays: dict[str, Any], found: SaliencyMaps
+    ) -> Heatmap:
+        raw, label = arrays[self.settings.drawn], prediction.label
+        name = file_stem(self.bundle.labels.index(label), label)
+        note = f"{DISCLAIMER} Trustworthiness of this model's maps: {self.bundle.certified}."
+        overlaid = rendering.overlaid(seen.picture, raw)
+        wants_dicom = self.settings.dicom and seen.image.format == "DICOM"
+        capture = self._capture(data, overlaid, prediction, found) if wants_dicom else None
+        return Heatmap(
+            label,
+            (f"{name}.overlay.png", rendering.picture(overlaid)),
+            (f"{name}.figure.png", rendering.figure(seen.image.pixels, raw, label, prediction.score, note)),
+            (f"{name}.maps.npz", rendering.maps_file(arrays, self._provenance(prediction, found))),
+            (f"{name}.overlay.dcm", capture) if capture else None,
+        )
 
     def _capture(
         self, data: bytes, overlaid: NDArray[np.uint8], prediction: Prediction, found: SaliencyMaps

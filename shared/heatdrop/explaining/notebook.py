@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from heatdrop import images
 from heatdrop.errors import InvalidRequest
 from heatdrop.explaining.explainer import Explainer, Explanation, Heatmap
 from heatdrop.explaining.files import read_file
@@ -92,9 +91,10 @@ def explain(image: str | Path | bytes, bundle: str | Path | None = None, **setti
     data = image if isinstance(image, bytes) else read_file(Path(image), Limits())
     opened = open_bundle(Path(bundle)) if bundle else default.open_default() or default.build_default()
     classifier, explainer = _loaded(opened.folder.resolve(), opened.model.version, opened.certified, checked)
-    decoded = images.decode(data, at_least=explainer.bundle.size)
-    predictions = classifier.classify(decoded)
-    return Explained(predictions, explainer.explain(data, predictions), explainer.bundle)
+    seen = explainer.decode(data)
+    predictions = classifier.classify(seen.image)
+    explanation = explainer.draw(data, seen, predictions, explainer.maps(seen, predictions))
+    return Explained(predictions, explanation, explainer.bundle)
 
 
 @lru_cache(maxsize=2)

@@ -26,7 +26,7 @@ MOST_NODES = 20_000
 """Many times what any known classifier has."""
 
 _DEFAULT_DOMAINS = {"", "ai.onnx"}
-_HELD_IN = {"float_data", "int32_data", "int64_data", "double_data", "uint64_data"}
+_HELD_IN = ("double_data", "float_data", "int32_data", "int64_data", "string_data", "uint64_data")
 
 
 def open_onnx(path: Path) -> onnx.ModelProto:
@@ -44,6 +44,8 @@ def open_onnx(path: Path) -> onnx.ModelProto:
         raise InvalidBundle(f"{path} is truncated, or no ONNX model") from error
     if not model.HasField("graph") or not model.graph.node:
         raise InvalidBundle(f"{path} is truncated, or no ONNX model")
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise InvalidBundle(f"{path} is damaged: a name in it is no text")
     opset = opset_of(model)
     if not opset:
         raise InvalidBundle(f"{path} does not say of which opset it is; export it again")
@@ -92,6 +94,8 @@ class Weights:
             if tensor.data_location == TensorProto.EXTERNAL:
                 file, _, length = self._place(tensor)
                 external[file] = external.get(file, 0) + length
+            else:
+                self._check_size(tensor)
         for file, length in external.items():
             if length > file.stat().st_size:
                 raise InvalidBundle(f"the tensors of {path} take more from {file.name} than it holds; export it again")
@@ -101,6 +105,11 @@ class Weights:
 
     def __getitem__(self, name: str) -> Array:
         return self.array(self._tensors[name])
+
+    @property
+    def count(self) -> int:
+        """How many values all of them hold."""
+        return sum(math.prod(tensor.dims) for tensor in self._tensors.values())
 
     def single_values(self) -> list[str]:
         """The names of the tensors that hold one value."""
@@ -115,11 +124,8 @@ class Weights:
         if tensor.data_type in (TensorProto.STRING, TensorProto.UNDEFINED):
             raise InvalidBundle(f"the tensor {printable(tensor.name)!r} of {self._path} holds no numbers")
         try:
-            if tensor.data_location == TensorProto.EXTERNAL:
-                array = self._external(tensor)
-            else:
-                self._check_size(tensor)
-                array = numpy_helper.to_array(tensor)
+            is_outside = tensor.data_location == TensorProto.EXTERNAL
+            array = self._external(tensor) if is_outside else numpy_helper.to_array(tensor)
         except (ValueError, TypeError, KeyError) as error:
             raise self._damaged(tensor) from error
         return as_float32(array)
@@ -143,8 +149,9 @@ class Weights:
     def _place(self, tensor: TensorProto) -> tuple[Path, int, int]:
         """File, offset and length in bytes of a tensor's external data."""
         about = {entry.key: entry.value for entry in tensor.external_data}
-        location = printable(about.get("location", ""))
-        named = Path(about.get("location", "")) if "\0" not in location else Path()
+        named, location = Path(about.get("location", "")), printable(about.get("location", ""))
+        if "\0" in about.get("location", ""):
+            raise self._damaged(tensor)
         file = (self._folder / named).resolve()
         if named.is_absolute() or ".." in named.parts or self._folder not in file.parents:
             raise InvalidBundle(
@@ -176,6 +183,18 @@ def as_float32(array: Array) -> Array:
     if array.dtype.kind == "f" or array.dtype.name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
         return np.asarray(array, np.float32)
     return array
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[Any]:
+    """The names in a model. Protobuf gives those that are not UTF-8 as bytes."""
+    yield from (entry.domain for entry in model.opset_import)
+    yield from (value.name for value in (*model.graph.input, *model.graph.output, *model.functions))
+    for node in model.graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for tensor in _all_tensors(model.graph):
+        yield tensor.name
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
 
 
 def _all_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:

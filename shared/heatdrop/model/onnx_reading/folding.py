@@ -9,8 +9,9 @@ from onnx import helper, numpy_helper, reference
 from heatdrop.model.onnx_reading.files import Array, as_float32
 from heatdrop.model.onnx_reading.nodes import Node
 
-MOST_FOLDED = 2**26
-"""Values that constants of one model may hold that are computed and not read, all together (256 MB)."""
+MOST_FOLDED = 2**22
+MOST_TIMES = 16
+"""Values that the computed constants of a model may hold, all together: 16 MB, and 16 times those of its weights."""
 
 Constants = Sequence[Array | None]
 
@@ -79,10 +80,10 @@ gives: known before anything is computed, so that a small file cannot ask for mu
 
 
 class Folding:
-    """Computes constants, up to ``MOST_FOLDED`` values."""
+    """Computes constants, so many as a model with that many weights can need."""
 
-    def __init__(self) -> None:
-        self._left = MOST_FOLDED
+    def __init__(self, weights: int) -> None:
+        self._most = self._left = MOST_FOLDED + MOST_TIMES * weights
 
     def fold(self, node: Node) -> list[Array]:
         """The results of a node that takes only constants.
@@ -100,7 +101,7 @@ class Folding:
         except (ValueError, TypeError, ZeroDivisionError, OverflowError, IndexError):
             node.refuse("takes constants of shapes or values that do not fit")
         if self._left < 0:
-            node.refuse(f"computes a constant of more than {MOST_FOLDED:,} values")
+            node.refuse(f"brings the computed constants above {self._most:,} values")
         return [as_float32(np.asarray(result)) for result in _evaluate(node, constants)]
 
 

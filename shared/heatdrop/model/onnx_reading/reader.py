@@ -126,7 +126,7 @@ class _Reader:
         self.images: Any = None
         self._weights, self._opset = weights, opset
         self._known: dict[str, Value | Array] = {}
-        self._folding = Folding()
+        self._folding = Folding(weights.count)
 
     def run(self, graph: GraphProto, source: str, shape: Sequence[int]) -> Operand:
         axes = (2, 3, 1) if shape[1] in _CHANNELS else (1, 2, 3)

@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from heatdrop.explaining.methods import method_of, method_provenance
 from heatdrop.images import Limits
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.classifier import model_input
+from heatdrop.model.fitting import Place, fitted, place_of
 from heatdrop.model.loading import load_keras_model
+from heatdrop.model.preprocessing import Convention, Preprocessing, to_grey
 from heatdrop.saliency import SaliencyMaps
 from heatdrop.timing import milliseconds
 from heatdrop.version import __version__
@@ -86,13 +88,14 @@ class Explainer:
         started = time.perf_counter()
         drawn, bundle = self.settings.drawn, self.bundle
         best = tuple(predictions[: self.settings.top])
-        image = self._decode(data, at_least=bundle.size, limits=self.limits)
+        image = self._decode(data, at_least=bundle.decoded_size, limits=self.limits)
         classes = np.array([[bundle.labels.index(p.label) for p in best]])
         result = self._make_maps(model_input(image, bundle)[None], classes)
         explained = time.perf_counter()
         display_side = (rendering.OVERLAY_SIDE, rendering.OVERLAY_SIDE)
         picture = rendering.at_display_size(self._decode(data, at_least=display_side, limits=self.limits).pixels)
-        seen = images.resize(image.pixels, bundle.size)
+        seen = as_seen(fitted(image.pixels, bundle.size, bundle.preprocessing), bundle)
+        place = place_of((image.pixels.shape[0], image.pixels.shape[1]), bundle.size, bundle.preprocessing)
         note = f"{DISCLAIMER} Trustworthiness of this model's maps: {bundle.certified}."
         wants_dicom = self.settings.dicom and image.format == "DICOM"
         heatmaps = []
@@ -102,8 +105,8 @@ class Explainer:
             arrays: dict[str, Any] = {method: maps[0, position] for method, maps in result.maps.items()}
             if drawn in result.standard_errors:
                 arrays["standard_error"] = result.standard_errors[drawn][0, position]
-            provenance = self._provenance(prediction, result)
-            overlaid = rendering.overlaid(picture, raw)
+            provenance = self._provenance(prediction, result, place)
+            overlaid = rendering.overlaid(picture, raw, place)
             capture = self._capture(data, overlaid, prediction, result) if wants_dicom else None
             heatmaps.append(
                 Heatmap(
@@ -136,7 +139,7 @@ class Explainer:
             logger.warning("the overlay is not written as DICOM: %s", error)
             return None
 
-    def _provenance(self, prediction: Prediction, found: SaliencyMaps) -> dict[str, Any]:
+    def _provenance(self, prediction: Prediction, found: SaliencyMaps, place: Place) -> dict[str, Any]:
         """All that is needed to make this map again, and nothing that changes from run to run."""
         return {
             "heatdrop": __version__,
@@ -148,11 +151,25 @@ class Explainer:
             "input": {
                 "height": self.bundle.size[0],
                 "width": self.bundle.size[1],
-                "preprocess": self.bundle.description.preprocess,
+                "channels": self.bundle.channels,
+                "preprocess": _described(self.bundle.description.preprocess),
+                "place": asdict(place),
             },
             "warnings": list(found.warnings[0]),
             "note": DISCLAIMER,
         }
+
+
+def as_seen(pixels: NDArray[np.uint8], bundle: Bundle) -> NDArray[np.uint8]:
+    """The fitted pixels (H, W, 3) of an image as they are shown beside a map: in grey where the model gets grey."""
+    if bundle.channels == 3:
+        return pixels
+    grey = to_grey(pixels, bundle.preprocessing.grey).round().astype(np.uint8)
+    return np.repeat(grey, 3, axis=-1)
+
+
+def _described(preprocess: Convention | Preprocessing) -> Any:
+    return preprocess if isinstance(preprocess, str) else preprocess.model_dump(mode="json")
 
 
 def file_stem(index: int, label: str) -> str:

@@ -43,7 +43,7 @@ def classify_file(path: Path, classifier: Classifier, limits: Limits) -> tuple[R
     started = time.perf_counter()
     try:
         data = read_file(path, limits)
-        image = images.decode(data, at_least=classifier.bundle.size, limits=limits)
+        image = images.decode(data, at_least=classifier.bundle.decoded_size, limits=limits)
         decoded = time.perf_counter()
         predictions = classifier.classify(image)
     except RejectedImage as error:

@@ -92,7 +92,7 @@ def explain(image: str | Path | bytes, bundle: str | Path | None = None, **setti
     data = image if isinstance(image, bytes) else read_file(Path(image), Limits())
     opened = open_bundle(Path(bundle)) if bundle else default.open_default() or default.build_default()
     classifier, explainer = _loaded(opened.folder.resolve(), opened.model.version, opened.certified, checked)
-    decoded = images.decode(data, at_least=explainer.bundle.size)
+    decoded = images.decode(data, at_least=explainer.bundle.decoded_size)
     predictions = classifier.classify(decoded)
     return Explained(predictions, explainer.explain(data, predictions), explainer.bundle)
 

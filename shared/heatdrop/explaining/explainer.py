@@ -151,9 +151,9 @@ class Explainer:
             "input": {
                 "height": self.bundle.size[0],
                 "width": self.bundle.size[1],
-                "channels": self.bundle.channels,
                 "preprocess": _described(self.bundle.description.preprocess),
-                "place": asdict(place),
+                **({} if self.bundle.channels == 3 else {"channels": self.bundle.channels}),
+                **({} if place.is_whole else {"place": asdict(place)}),
             },
             "warnings": list(found.warnings[0]),
             "note": DISCLAIMER,

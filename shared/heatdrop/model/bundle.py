@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from heatdrop.errors import InvalidBundle
 from heatdrop.model.certificate import Certificate
 from heatdrop.model.fitting import needed_size
-from heatdrop.model.preprocessing import Convention, Preprocessing, preprocessing_of
+from heatdrop.model.preprocessing import HowToPreprocess, Preprocessing, preprocessing_of
 from heatdrop.text import first_problem
 from heatdrop.vocabulary import ModelName
 
@@ -42,7 +42,7 @@ class BundleDescription(BaseModel):
     width: Annotated[int, Field(ge=1)]
     channels: Literal[1, 3] = 3
     """Of the model's input: 1 for shades of grey."""
-    preprocess: Convention | Preprocessing
+    preprocess: HowToPreprocess
     thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
     """For each label, the probability from which on it is found, of a model that judges each label by itself; None
     for a model that chooses one of its classes."""

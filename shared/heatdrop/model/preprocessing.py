@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from heatdrop.errors import InvalidBundle, InvalidRequest
 from heatdrop.text import first_problem
@@ -22,7 +22,7 @@ CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 Fit = Literal["stretch", "crop", "letterbox"]
 Resampling = Literal["area", "bilinear", "antialias"]
 Positive = Annotated[float, Field(gt=0, lt=1e9)]
-PerChannel = Annotated[tuple[float, ...], Field(max_length=3)]
+PerChannel = Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(max_length=3)]
 
 _TORCH_MEAN = (0.485, 0.456, 0.406)
 _TORCH_DEVIATION = (0.229, 0.224, 0.225)
@@ -76,6 +76,13 @@ _KNOWN: dict[Convention, Preprocessing] = {
     "torchxrayvision": Preprocessing(divide_by=255, mean=(0.5,), deviation=(1 / 2048,), grey="mean"),
     "raw": Preprocessing(),
 }
+
+
+HowToPreprocess = Annotated[
+    Annotated[Convention, Tag("convention")] | Annotated[Preprocessing, Tag("own")],
+    Discriminator(lambda given: "convention" if isinstance(given, str) else "own"),
+]
+"""As it stands in a bundle's description: a convention by name, or a preprocessing of its own."""
 
 
 def preprocessing_of(how: Convention | Preprocessing) -> Preprocessing:

@@ -31,7 +31,10 @@ def build(as_json: Json = False) -> None:
 @app.command("pack")
 def pack(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="An image classifier: .onnx, .keras, .h5 (docs/models.md).")
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="An image classifier: .onnx, .keras, .h5, or a SavedModel (docs/models.md)."
+        ),
     ],
     labels: Annotated[
         Path,

@@ -19,12 +19,14 @@ def load_model(path: Path, size: tuple[int, int] | None = None) -> keras.Model:
     """Load a model from a file of any known kind.
 
     Args:
-        path: ``.onnx``, ``.keras``, or ``.h5``.
+        path: ``.onnx``, ``.keras``, ``.h5``, or the folder of a SavedModel of Keras 2.
         size: (height, width) of its input in pixels, for a model that takes any.
 
     Raises:
         InvalidBundle: it is missing, damaged, of no known kind, or could only be loaded by running code from it.
     """
+    if path.is_dir():
+        return _saved_model(path, size)
     suffix = path.suffix.lower()
     if suffix in _PICKLES:
         raise InvalidBundle(
@@ -33,7 +35,8 @@ def load_model(path: Path, size: tuple[int, int] | None = None) -> keras.Model:
         )
     load = _LOADERS.get(suffix)
     if load is None:
-        raise InvalidBundle(f"{path} is of no known kind; give a file that ends in {', '.join(_LOADERS)}")
+        known = ", ".join(_LOADERS)
+        raise InvalidBundle(f"{path} is of no known kind; give a file that ends in {known}, or a SavedModel's folder")
     return load(path, size)
 
 
@@ -61,6 +64,18 @@ def _keras(path: Path, size: tuple[int, int] | None) -> keras.Model:
     return _at_size(load_keras_file(path), size)
 
 
+def _h5(path: Path, size: tuple[int, int] | None) -> keras.Model:
+    from heatdrop.model.keras2 import load_h5
+
+    return _at_size(load_h5(path), size)
+
+
+def _saved_model(path: Path, size: tuple[int, int] | None) -> keras.Model:
+    from heatdrop.model.keras2 import load_saved_model
+
+    return _at_size(load_saved_model(path), size)
+
+
 def _at_size(model: keras.Model, size: tuple[int, int] | None) -> keras.Model:
     """A Keras model that takes images of any size, as one that takes images of this size."""
     if size is None or len(model.inputs) != 1:
@@ -75,6 +90,6 @@ def _at_size(model: keras.Model, size: tuple[int, int] | None) -> keras.Model:
 _LOADERS: dict[str, Callable[[Path, tuple[int, int] | None], keras.Model]] = {
     ".onnx": _onnx,
     ".keras": _keras,
-    ".h5": _keras,
-    ".hdf5": _keras,
+    ".h5": _h5,
+    ".hdf5": _h5,
 }

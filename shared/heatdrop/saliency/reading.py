@@ -52,7 +52,8 @@ class _Reader:
         layer, name = call.operation, "/".join(self._path)
         if is_graph(layer) and _fits(layer, call):
             return self.run(layer, inputs)
-        takes_these = len(inputs) == 1 or isinstance(layer, keras.layers.Concatenate)
+        # The same tensor twice, or one in a nest of arguments, is left to the layer itself.
+        takes_these = len(inputs) == len(call.input_tensors) == len(set(inputs))
         operations = layers.operations_of(layer, call) if takes_these else None
         if operations is None:
             kind = layers.kind_of(layer, call)

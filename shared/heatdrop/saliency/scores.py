@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from heatdrop.errors import InvalidRequest
+from heatdrop.saliency.grouped_convolution import GroupedConvolution
 from heatdrop.saliency.network import Network, Node, Value, live_nodes
 from heatdrop.saliency.noise import standard_normals
 from heatdrop.saliency.operations import (
@@ -192,4 +193,4 @@ def _is_exponential(operation: Operation | None) -> bool:
 def _has_weights(operation: Operation | None) -> bool:
     if isinstance(operation, Opaque):
         return bool(getattr(operation.layer, "weights", None))
-    return isinstance(operation, Affine | Convolution | Dense)
+    return isinstance(operation, Affine | Convolution | Dense | GroupedConvolution)

@@ -47,14 +47,12 @@ class Head:
             whose output is made of several probabilities, such as the mean of an ensemble, has no logit.
         classes: how many classes the scores are for.
         squashes: the functions that make the logits probabilities; empty if there are none.
-        squash_layers: the paths of their layers, in the same order.
         two_sided: whether a single output is read as two classes: a logit z as (-z, z), a probability p as (1 - p, p).
     """
 
     networks: Mapping[Score, Network]
     classes: int
     squashes: tuple[Squash, ...] = ()
-    squash_layers: tuple[str, ...] = ()
     two_sided: bool = False
 
     @property
@@ -114,7 +112,7 @@ def find_head(model: keras.Model) -> Head:
     # One of several probabilities of a softmax says nothing of a logit: the others have theirs.
     if len(squashes) == len(ends) and (outputs > 1 or squashes[0].name == "sigmoid"):
         networks: dict[Score, Network] = {"logit": _without(network, sources, moved), "probability": network}
-        return Head(networks, max(outputs, 2), squashes, tuple(node.layer for node in ends), two_sided=outputs == 1)
+        return Head(networks, max(outputs, 2), squashes, two_sided=outputs == 1)
     if _gives_probabilities(network, model.input_shape[1:]):
         return Head({"probability": network}, max(outputs, 2), two_sided=outputs == 1)
     if outputs == 1:
@@ -144,6 +142,11 @@ def _refuse_activation(node: Node) -> None:
         raise InvalidRequest(
             f"the layer {node.layer!r} ends the model in {name}; end it in softmax, sigmoid or its logits"
         )
+
+
+def without_squash(network: Network) -> Network:
+    """A network without the softmax or sigmoid that makes its output; ``find_head`` says whether it has one."""
+    return _without(network, *_sources(network))
 
 
 def _without(network: Network, squashes: set[int], moved: set[int]) -> Network:

@@ -132,5 +132,7 @@ class Result(FrozenModel):
     predictions: tuple[Prediction, ...] = ()
     picture: str | None = None
     heatmaps: tuple[HeatmapFiles, ...] = ()
+    trust: str | None = None
+    """What was known of the trustworthiness of maps like its heatmaps when they were made."""
     model: ModelName | None = None
     timings_ms: dict[str, float] = Field(default_factory=dict)

@@ -56,6 +56,7 @@ class Image(FrozenModel):
     model: ModelName | None
     picture: str | None
     heatmaps: tuple[HeatmapFiles, ...]
+    trust: str | None
     explanations: dict[str, RequestedExplanation]
     job_id: str | None
     timings_ms: dict[str, float]

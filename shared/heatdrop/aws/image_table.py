@@ -85,10 +85,16 @@ class ImageTable:
         return self._move(image_id, State.CLASSIFIED, Attr("state").eq(State.RECEIVED), values)
 
     def mark_explained(
-        self, record: Record, picture: str, heatmaps: tuple[HeatmapFiles, ...], timings_ms: dict[str, float]
+        self,
+        record: Record,
+        picture: str,
+        heatmaps: tuple[HeatmapFiles, ...],
+        timings_ms: dict[str, float],
+        trust: str | None = None,
     ) -> Record:
         """CLASSIFIED -> EXPLAINED; a final record stays as it is, and so does one that another model has classified."""
-        values = {"picture": picture, "heatmaps": heatmaps, "timings_ms": record.timings_ms | timings_ms}
+        timings = record.timings_ms | timings_ms
+        values = {"picture": picture, "heatmaps": heatmaps, "timings_ms": timings, "trust": trust}
         same_model = Attr("model.version").eq(record.model.version if record.model else None)
         return self._move(record.image_id, State.EXPLAINED, Attr("state").eq(State.CLASSIFIED) & same_model, values)
 

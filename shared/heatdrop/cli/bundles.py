@@ -96,13 +96,15 @@ def push(
 
 def _show(found: "Bundle", as_json: bool) -> None:
     height, width = found.size
+    known = {certificate.kind.title: certificate.summary for certificate in found.description.certificates}
     if as_json:
         about = {"folder": str(found.folder), "height": height, "width": width, "labels": found.labels}
-        console.print_json(found.model.model_dump() | about | {"certificate": found.certified})
+        console.print_json(found.model.model_dump() | about | {"trust": known})
         return
+    trust = "\n".join(f"{kind}: {summary}" for kind, summary in known.items())
     console.answers.print(
         f"{found.model.name} {found.model.version}: {height} x {width}, {', '.join(found.labels)}; {found.folder}\n"
-        f"Trustworthiness of its maps: {found.certified}",
+        + (trust or "Whether its maps can be trusted was not measured."),
         markup=False,
         soft_wrap=True,
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from heatdrop import images
 from heatdrop.errors import RejectedImage
 from heatdrop.explaining import rendering
-from heatdrop.explaining.methods import method_of, method_provenance
+from heatdrop.explaining.methods import kind_of, method_of, method_provenance
 from heatdrop.images import Limits
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.classifier import model_input
@@ -52,6 +52,8 @@ class Explanation:
     heatmaps: tuple[Heatmap, ...]
     warnings: tuple[str, ...]
     timings_ms: dict[str, float]
+    trust: str
+    """What is known of the trustworthiness of maps of this kind, as the figure says it."""
 
 
 class Explainer:
@@ -93,7 +95,8 @@ class Explainer:
         display_side = (rendering.OVERLAY_SIDE, rendering.OVERLAY_SIDE)
         picture = rendering.at_display_size(self._decode(data, at_least=display_side, limits=self.limits).pixels)
         seen = images.resize(image.pixels, bundle.size)
-        note = f"{DISCLAIMER} Trustworthiness of this model's maps: {bundle.certified}."
+        trust = bundle.trust_in(kind_of(self.settings, result, drawn))
+        note = rendering.note(f"{DISCLAIMER} Can such maps of this model be trusted? {trust}")
         wants_dicom = self.settings.dicom and image.format == "DICOM"
         heatmaps = []
         for position, prediction in enumerate(best):
@@ -115,7 +118,7 @@ class Explainer:
                 )
             )
         timings = {"explain": milliseconds(started, explained), "render": milliseconds(explained, time.perf_counter())}
-        return Explanation((PICTURE, rendering.picture(picture)), tuple(heatmaps), result.warnings[0], timings)
+        return Explanation((PICTURE, rendering.picture(picture)), tuple(heatmaps), result.warnings[0], timings, trust)
 
     def _capture(
         self, data: bytes, overlaid: NDArray[np.uint8], prediction: Prediction, found: SaliencyMaps
@@ -144,7 +147,7 @@ class Explainer:
             "label": prediction.label,
             "probability": prediction.score,
             "model": self.bundle.model.model_dump(),
-            "certificate": self.bundle.certified,
+            "certificate": {name: self.bundle.trust_in(kind_of(self.settings, found, name)) for name in found.maps},
             "input": {
                 "height": self.bundle.size[0],
                 "width": self.bundle.size[1],

@@ -84,7 +84,13 @@ def explain_files(
                 for heatmap in explanation.heatmaps
             )
             timings = result.timings_ms | explanation.timings_ms
-            explained = {"state": State.EXPLAINED, "picture": picture, "heatmaps": heatmaps, "timings_ms": timings}
+            explained = {
+                "state": State.EXPLAINED,
+                "picture": picture,
+                "heatmaps": heatmaps,
+                "trust": explanation.trust,
+                "timings_ms": timings,
+            }
             result = result.model_copy(update=explained)
         yield result
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from heatdrop.model.certificate import MapKind
 from heatdrop.saliency import ActivationMaps, SaliencyMaps, engine_of, smoothgrad
 from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings
 
@@ -31,6 +32,12 @@ def method_of(model: keras.Model, settings: ExplanationSettings) -> MakeMaps:
         estimators=ESTIMATORS,
         seed=settings.seed,
     )
+
+
+def kind_of(settings: ExplanationSettings, found: SaliencyMaps, name: str) -> MapKind:
+    """The kind of the map that ``found`` holds under ``name``: an estimator of SmoothGrad, or another method."""
+    update = {"estimator": name} if settings.method == "smoothgrad" else {}
+    return MapKind.of(settings.model_copy(update=update), found.score)
 
 
 def method_provenance(settings: ExplanationSettings, found: SaliencyMaps) -> dict[str, Any]:

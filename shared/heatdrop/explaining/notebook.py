@@ -91,7 +91,8 @@ def explain(image: str | Path | bytes, bundle: str | Path | None = None, **setti
         raise InvalidRequest(first_problem(error)) from error
     data = image if isinstance(image, bytes) else read_file(Path(image), Limits())
     opened = open_bundle(Path(bundle)) if bundle else default.open_default() or default.build_default()
-    classifier, explainer = _loaded(opened.folder.resolve(), opened.model.version, opened.certified, checked)
+    known = "".join(certificate.model_dump_json() for certificate in opened.description.certificates)
+    classifier, explainer = _loaded(opened.folder.resolve(), opened.model.version, known, checked)
     decoded = images.decode(data, at_least=explainer.bundle.size)
     predictions = classifier.classify(decoded)
     return Explained(predictions, explainer.explain(data, predictions), explainer.bundle)
@@ -99,9 +100,9 @@ def explain(image: str | Path | bytes, bundle: str | Path | None = None, **setti
 
 @lru_cache(maxsize=2)
 def _loaded(
-    folder: Path, _version: str, _certified: str, settings: ExplanationSettings
+    folder: Path, _version: str, _certificates: str, settings: ExplanationSettings
 ) -> tuple[Classifier, Explainer]:
-    """The models of a bundle, kept for the next call. Version and certificate are arguments so that a bundle that was
+    """The models of a bundle, kept for the next call. Version and certificates are arguments so that a bundle that was
     packed or certified again is loaded again.
     """
     with native_output_hidden():

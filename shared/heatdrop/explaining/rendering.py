@@ -2,6 +2,7 @@
 
 import io
 import json
+import textwrap
 import warnings
 from typing import Any
 
@@ -25,6 +26,8 @@ _SURE_TO_FIT = 12
 """Letters of a label that fit above the map in the title's usual size."""
 _PNG_LEVEL = 3
 """A third smaller than by OpenCV's own level, 1, for 15 ms a figure; higher levels take time and save little."""
+_NOTE_LETTERS = 165
+"""Letters of a line of the note below a figure."""
 _HALVES = (0.01, 0.07, 0.485, 0.845), (0.505, 0.07, 0.485, 0.845)
 """Left, bottom, width and height of the figure's two pictures, as shares of its width and height."""
 
@@ -105,6 +108,11 @@ def figure(
         canvas.savefig(drawn, format="raw")
     width, height = (round(side) for side in canvas.bbox.size)
     return picture(np.frombuffer(drawn.getvalue(), np.uint8).reshape(height, width, 4)[..., :3])
+
+
+def note(text: str) -> str:
+    """A text broken into lines that fit below the pictures of a figure."""
+    return "\n".join(textwrap.wrap(text, _NOTE_LETTERS))
 
 
 def maps_file(arrays: dict[str, Any], provenance: dict[str, Any]) -> bytes:

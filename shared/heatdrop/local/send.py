@@ -138,6 +138,7 @@ def _fetch(
         predictions=record.predictions,
         picture=picture,
         heatmaps=heatmaps,
+        trust=record.trust,
         model=record.model,
         timings_ms=record.timings_ms,
     )

@@ -10,13 +10,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heatdrop.errors import InvalidBundle
-from heatdrop.model.certificate import Certificate
+from heatdrop.model.certificate import Certificate, MapKind, merged, trust_in, with_several_certificates
 from heatdrop.model.preprocessing import Convention
 from heatdrop.text import first_problem
 from heatdrop.vocabulary import ModelName
@@ -43,10 +44,16 @@ class BundleDescription(BaseModel):
     digests: dict[str, str]
     training: dict[str, Any] | None = None
     """How it was trained and what it reached on validation data; None for a model packed from elsewhere."""
-    certificate: Certificate | None = None
-    """Whether its maps can be trusted; None when that was not measured."""
+    certificates: tuple[Certificate, ...] = ()
+    """How far its maps can be trusted: one for each kind of map that was measured."""
     source_digest: str | None = None
     """What it was built from, for the bundle that comes with Heatdrop."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier(cls, given: Any) -> Any:
+        """Read a description of before there were several certificates."""
+        return with_several_certificates(given)
 
 
 class Bundle(BaseModel):
@@ -67,11 +74,9 @@ class Bundle(BaseModel):
         """(height, width) of the model's input in pixels."""
         return self.description.height, self.description.width
 
-    @property
-    def certified(self) -> str:
-        """What is known of the trustworthiness of its maps, in one line."""
-        certificate = self.description.certificate
-        return certificate.summary if certificate else "not measured"
+    def trust_in(self, kind: MapKind) -> str:
+        """What is known of the trustworthiness of its maps of a kind, in a sentence or two."""
+        return trust_in(self.description.certificates, kind)
 
     def read(self, name: str) -> bytes:
         """The bytes of one of ``FILES``, after checking them against their digest.
@@ -116,9 +121,13 @@ def open_bundle(folder: Path) -> Bundle:
     return unread.model_copy(update={"labels": tuple(labels)})
 
 
-def with_certificate(bundle: Bundle, certificate: Certificate) -> Bundle:
-    """Write a certificate into a bundle. The description is replaced at once; name and version stay what they are."""
-    description = bundle.description.model_copy(update={"certificate": certificate})
+def with_certificates(bundle: Bundle, measured: Sequence[Certificate]) -> Bundle:
+    """Write certificates into a bundle, beside those of other kinds of map that it has.
+
+    The description is replaced at once; name and version stay what they are.
+    """
+    known = bundle.description.certificates
+    description = bundle.description.model_copy(update={"certificates": merged(known, measured)})
     partial = bundle.folder / PARTIAL
     partial.write_text(description.model_dump_json(indent=2))
     partial.replace(bundle.folder / DESCRIPTION)

@@ -34,7 +34,7 @@ def pack(
     labels: Sequence[str],
     preprocess_as: Convention,
     training: dict[str, Any] | None = None,
-    certificate: Certificate | None = None,
+    certificates: Sequence[Certificate] = (),
     source_digest: str | None = None,
 ) -> Bundle:
     """Write ``model`` as a bundle to ``folder``. A bundle that is there stays whole until it is replaced at the end.
@@ -49,7 +49,7 @@ def pack(
             probability of the second.
         preprocess_as: how the model's input is made of pixels.
         training: how it was trained, for the description.
-        certificate: what was measured of its maps, if anything.
+        certificates: what was measured of its maps, if anything.
         source_digest: of what it was built from, for the bundle that comes with Heatdrop.
 
     Raises:
@@ -79,7 +79,7 @@ def pack(
             preprocess=preprocess_as,
             digests={file: bundles.digest((staging / file).read_bytes()) for file in bundles.FILES},
             training=training,
-            certificate=certificate,
+            certificates=tuple(certificates),
             source_digest=source_digest,
         )
         (staging / bundles.DESCRIPTION).write_text(description.model_dump_json(indent=2))

@@ -5,6 +5,7 @@ the bundle were measured with the rounded weights.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from heatdrop.model import architectures, packing
 from heatdrop.model.bundle import Bundle
-from heatdrop.model.certificate import Certificate
+from heatdrop.model.certificate import Certificate, merged, with_several_certificates
 
 _WEIGHTS = "weights.npz"
 CARD = "model.json"
@@ -49,11 +50,22 @@ def save_source(model: keras.Model, card: dict[str, Any], folder: Path) -> None:
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 
-def keep_certificate(certificate: Certificate, folder: Path) -> None:
-    """Write a certificate on the card of a source folder, for the bundles that are built from it."""
+def keep_certificates(measured: Sequence[Certificate], folder: Path) -> None:
+    """Write certificates on the card of a source folder, for the bundles that are built from it.
+
+    Those of other kinds of map that the card has stay there.
+    """
     card = json.loads((folder / CARD).read_text())
-    card["certificate"] = certificate.model_dump(mode="json")
+    known = _certificates(card)
+    card.pop("certificate", None)
+    card["certificates"] = [certificate.model_dump(mode="json") for certificate in merged(known, measured)]
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+
+def _certificates(card: dict[str, Any]) -> tuple[Certificate, ...]:
+    """Those on a card, also on one of before there were several."""
+    given = with_several_certificates(card).get("certificates", ())
+    return tuple(Certificate.model_validate(one) for one in given)
 
 
 def load_source(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
@@ -86,6 +98,6 @@ def build_bundle(source: Path, folder: Path, source_digest: str | None = None) -
         labels=card["labels"],
         preprocess_as="densenet",
         training=card["training"],
-        certificate=Certificate.model_validate(card["certificate"]) if "certificate" in card else None,
+        certificates=_certificates(card),
         source_digest=source_digest,
     )

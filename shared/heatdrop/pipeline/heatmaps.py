@@ -216,9 +216,9 @@ class HeatmapJob:
         logger.info("explained", image_id=record.image_id, timings_ms=timings)
         if requested:
             return self._explanations.mark_explained(
-                record.image_id, manifest.manifest_id, picture, tuple(heatmaps), timings
+                record.image_id, manifest.manifest_id, picture, tuple(heatmaps), timings, explanation.trust
             )
-        return self._images.mark_explained(record, picture, tuple(heatmaps), timings)
+        return self._images.mark_explained(record, picture, tuple(heatmaps), timings, explanation.trust)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         logger.warning("SIGTERM: the current image is finished, the rest is left to the retry")

@@ -121,7 +121,7 @@ class Ingest:
         metrics.add_metric("ImagesClassified", MetricUnit.Count, 1)
         if not self._model_is_added:
             bundle = self._classifier.bundle
-            self._models.add(bundle.model, bundle.labels, bundle.description.certificate)
+            self._models.add(bundle.model, bundle.labels, bundle.description.certificates)
             self._model_is_added = True
         return self._images.mark_classified(
             record.image_id,

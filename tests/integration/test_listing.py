@@ -21,7 +21,7 @@ from heatdrop.aws.model_table import ModelTable
 from heatdrop.aws.table_schema import DEFAULT_SHARDS as SHARDS
 from heatdrop.ids import image_id
 from heatdrop.local.moto_cloud import MotoCloud
-from heatdrop.model.certificate import Certificate, Check
+from heatdrop.model.certificate import Certificate, Check, MapKind
 from heatdrop.vocabulary import Drop, ExplanationSettings, ModelName, Prediction, State
 
 OLD, NEW = ModelName(name="chest", version="1" * 12), ModelName(name="chest", version="2" * 12)
@@ -189,8 +189,8 @@ def test_no_list_reads_the_table_itself(table: Table) -> None:
 
 def certificate(day: str, images: int = 100) -> Certificate:
     figures = {"auc": 0.92, "correlation": (-1e-17, -0.5, 0.5)}
-    check = Check(name="skill", passed=True, statement="It tells the classes apart.", figures=figures)
-    return Certificate(measured_on=day, images=images, settings=ExplanationSettings(), checks=(check,))
+    check = Check(name="skill", grade="passed", statement="It tells the classes apart.", figures=figures)
+    return Certificate.of(MapKind.of(ExplanationSettings()), [check], measured_on=day, images=images)
 
 
 def test_model_has_the_latest_of_its_certificates(table: Table) -> None:

@@ -37,6 +37,11 @@ class Explained:
         """The classes that are explained, best first."""
         return tuple(heatmap.label for heatmap in self.explanation.heatmaps)
 
+    @property
+    def trust(self) -> str:
+        """What is known of the trustworthiness of maps of this kind, as the figure says it."""
+        return self.explanation.trust
+
     def figure(self, label: str | None = None) -> bytes:
         """A PNG of the input beside the map of a class, the best one by default."""
         return self._heatmap(label).figure[1]

@@ -13,6 +13,16 @@ const TITLES = {
   [STANDARD_ERROR]: ["Std. error", "How much the map may be off at each pixel, since noise was sampled only so often."],
 };
 
+/** The methods and their names. */
+export const METHODS = [
+  ["smoothgrad", "SmoothGrad"],
+  ["gradcam", "Grad-CAM"],
+  ["gradcam++", "Grad-CAM++"],
+  ["layercam", "LayerCAM"],
+];
+
+export const methodTitle = (name) => METHODS.find(([known]) => known === name)?.[1] ?? name;
+
 const ORDER = Object.keys(TITLES);
 
 /** The names of the layers in a file, estimators first. */

@@ -43,6 +43,10 @@ def certify(
         float, typer.Option(**bounds(vocabulary.NoiseLevel), help="Standard deviation of the noise, of the range.")
     ] = 0.20,
     labels: Annotated[LabelRule, typer.Option(help="kermany: split PNEUMONIA by file name.")] = "folder",
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="Boxes around findings: CSV (file,label,x,y,width,height; label may be left out) or COCO."),
+    ] = None,
     keep_source: Annotated[
         Path | None, typer.Option(help="Also write them into the model card of this source folder.")
     ] = None,
@@ -74,7 +78,7 @@ def certify(
                 stages[stage] = bar.add_task(stage, total=total)
             bar.update(stages[stage], completed=done)
 
-        measured = measure(found, data, settings=kinds, count=images, rule=labels, progress=on_progress)
+        measured = measure(found, data, settings=kinds, count=images, rule=labels, boxes=boxes, progress=on_progress)
     with_certificates(found, measured.certificates)
     if keep_source:
         keep_certificates(measured.certificates, keep_source)
@@ -99,6 +103,8 @@ def show(measured: "Measured") -> None:
         console.answers.print(checks)
         for alarm in certificate.alarms:
             console.answers.print(f"[yellow]alarm[/] {alarm}")
+    for problem in measured.problems:
+        console.answers.print(f"box not used: {problem}", markup=False)
     for name, reason in measured.left_out.items():
         console.answers.print(f"left out: {name}: {reason}", markup=False)
 

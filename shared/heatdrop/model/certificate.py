@@ -105,7 +105,7 @@ class Certificate(FrozenModel):
         measured_on: the day, as YYYY-MM-DD.
         images: how many images were explained.
         checks: the answers to all questions.
-        grade: the worst of the checks' grades.
+        grade: the worst of the checks' grades, the one of boxes left aside.
         sentence: what it comes to, for a person who looks at such a map.
         alarms: what a person should look at before trusting a map, each a sentence.
         seconds: how long one map of one class takes, on the machine where it was measured; None if not measured.
@@ -128,7 +128,8 @@ class Certificate(FrozenModel):
     @classmethod
     def of(cls, kind: MapKind, checks: Sequence[Check], **measured: Any) -> Self:
         """A certificate with the grade and the sentence that follow from its checks."""
-        grade = grading.worst([check.grade for check in checks])
+        # A model may be right for other reasons than those that people mark with boxes.
+        grade = grading.worst([check.grade for check in checks if check.name != grading.LOCALISATION])
         return cls(kind=kind, checks=tuple(checks), grade=grade, sentence=_sentence(kind, checks, grade), **measured)
 
     @model_validator(mode="before")

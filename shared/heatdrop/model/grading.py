@@ -5,7 +5,7 @@ today's rules.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 Interval = tuple[float, float, float]
@@ -21,9 +21,13 @@ SKILL = "skill"
 RANDOMISATION = "parameter randomisation"
 PERTURBATION = "insertion and deletion"
 REPEATABILITY = "repeatability"
+LOCALISATION = "boxes"
 
 RIVALS = {"random": "random maps", "centre": "the centre of the picture", "edges": "the edges in the picture"}
 """The maps that know nothing of any model, and their names in a sentence."""
+
+LOCALISATION_MEASURES = ("pointing", "share_in_box", "overlap")
+"""Whether the strongest pixel lies in a box; the share of the map there; intersection over union."""
 
 _SHUFFLED = re.compile(r"rank_correlation_with_(\d+)_of_(\d+)_layers_shuffled")
 
@@ -44,15 +48,15 @@ def judge(check: str, figures: Figures) -> Judgement:
     return _JUDGES[check](figures)
 
 
-def worst(grades: "list[Grade]") -> Grade:
-    """The worst of several grades."""
-    return max(grades, key=GRADES.index)
+def worst(grades: Sequence[Grade]) -> Grade:
+    """The worst of several grades; ``limited`` where nothing was graded."""
+    return max(grades, key=GRADES.index, default="limited")
 
 
-def beaten(figures: Figures) -> dict[str, bool]:
-    """Whether maps are better than each of ``RIVALS``, at insertion and at deletion, by intervals that exclude 0."""
+def beaten(figures: Figures, measures: Sequence[str] = ("insertion", "deletion")) -> dict[str, bool]:
+    """Whether maps are better than each of ``RIVALS``, in all ``measures``, by intervals that exclude 0."""
     return {
-        rival: all(_interval(figures[f"{kind}_gain_over_{rival}"])[1] > 0 for kind in ("insertion", "deletion"))
+        rival: all(_interval(figures[f"{measure}_gain_over_{rival}"])[1] > 0 for measure in measures)
         for rival in RIVALS
     }
 
@@ -137,7 +141,21 @@ def _repeatability(figures: Figures) -> Judgement:
     return Judgement("passed" if repeated[1] > unrelated else "failed", statement)
 
 
+def _localisation(figures: Figures) -> Judgement:
+    better = beaten(figures, LOCALISATION_MEASURES)
+    grade: Grade = "passed" if all(better.values()) else "limited" if better["random"] else "failed"
+    pointing, share = (_interval(figures[f"{measure}_map"])[0] for measure in ("pointing", "share_in_box"))
+    rivals = ", ".join(f"{name} {_interval(figures[f'pointing_{name}'])[0]:.0%}" for name in RIVALS)
+    area = _interval(figures["share_of_the_picture_in_the_box"])[0]
+    statement = (
+        f"The strongest point lies in the box in {pointing:.0%} of the images ({rivals}). The box is {area:.0%} of the "
+        f"picture and holds {share:.0%} of the map."
+    )
+    return Judgement(grade, statement)
+
+
 _JUDGES = {
+    LOCALISATION: _localisation,
     SKILL: _skill,
     RANDOMISATION: _randomisation,
     PERTURBATION: _perturbation,

@@ -13,8 +13,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import spsolve
 
 Pixels = NDArray[np.uint8]
-Hide = Callable[[Pixels, NDArray[np.bool_]], Pixels]
-"""(an image (H, W, 3), which of its pixels (H, W) to hide) to the image with others in their place."""
+Hide = Callable[[NDArray[np.bool_]], Pixels]
+"""Which pixels (H, W) of an image to hide, to the image (H, W, 3) with others in their place."""
 
 _COARSE = 40
 """The side of the grid on which hidden areas are continued: two points for each of the cells that are hidden."""
@@ -24,32 +24,37 @@ _NEIGHBOURS = ((0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 12), (1, -1, 1 / 12))
 """Rows down, columns right, and weight, of half of a pixel's neighbours; the other half mirrors them."""
 
 
-def blurred(image: Pixels, hidden: NDArray[np.bool_]) -> Pixels:
-    """The hidden pixels as in a blurred picture (Petsiuk, Das, Saenko, "RISE", BMVC 2018)."""
+def blurred(image: Pixels) -> Hide:
+    """Hides pixels behind those of the blurred picture (Petsiuk, Das, Saenko, "RISE", BMVC 2018)."""
     soft = cv2.GaussianBlur(image, (0, 0), max(image.shape[:2]) / 10)
-    return np.where(hidden[..., None], soft, image).astype(np.uint8)
+    return lambda hidden: np.where(hidden[..., None], soft, image)
 
 
-def levelled(image: Pixels, hidden: NDArray[np.bool_]) -> Pixels:
-    """The hidden pixels in the picture's mean colour."""
-    colour = image.mean(axis=(0, 1)).round()
-    return np.where(hidden[..., None], colour, image).astype(np.uint8)
+def levelled(image: Pixels) -> Hide:
+    """Hides pixels behind the picture's mean colour."""
+    colour = image.mean(axis=(0, 1)).round().astype(np.uint8)
+    return lambda hidden: np.where(hidden[..., None], colour, image)
 
 
-def continued(image: Pixels, hidden: NDArray[np.bool_]) -> Pixels:
-    """The hidden pixels continued from the visible ones, with a little noise.
+def continued(image: Pixels) -> Hide:
+    """Hides pixels by continuing what is visible around them, with a little noise.
 
     This is the noisy linear imputation of ROAD (Rong, Leemann, Borisov, Kasneci, Kasneci, "A consistent and efficient
     evaluation strategy for attribution methods", ICML 2022): each hidden pixel is the weighted mean of its neighbours,
     which is a system of linear equations. It is solved on a coarse grid: what is continued is smooth anyhow.
     """
+    coarse = cv2.resize(image, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA).astype(np.float64)
+    return lambda hidden: _continued(image, coarse, hidden)
+
+
+def _continued(image: Pixels, coarse: NDArray[np.float64], hidden: NDArray[np.bool_]) -> Pixels:
     if not hidden.any():
         return image
     if hidden.all():
-        return levelled(image, hidden)
-    coarse = cv2.resize(image, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA).astype(np.float64)
+        return levelled(image)(hidden)
     away = cv2.resize(hidden.astype(np.float32), (_COARSE, _COARSE), interpolation=cv2.INTER_AREA) >= 0.5
     if away.any() and not away.all():
+        coarse = coarse.copy()
         coarse[away] = spsolve(*_equations(coarse, away)).reshape(-1, coarse.shape[-1])
     height, width = image.shape[:2]
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -86,4 +91,4 @@ def _equations(coarse: NDArray[np.float64], away: NDArray[np.bool_]) -> tuple[cs
     return csr_matrix((np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), size), right
 
 
-BASELINES: dict[str, Hide] = {"blur": blurred, "grey": levelled, "continued": continued}
+BASELINES: dict[str, Callable[[Pixels], Hide]] = {"blur": blurred, "grey": levelled, "continued": continued}

@@ -4,6 +4,7 @@ import datetime
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -14,12 +15,15 @@ from heatdrop.errors import InvalidRequest
 from heatdrop.model import grading, metrics
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.certificate import Certificate, Check, MapKind
+from heatdrop.model.grading import Figures
 from heatdrop.model.loading import load_keras_model
 from heatdrop.model.preprocessing import preprocess
 from heatdrop.saliency import GradientEngine
 from heatdrop.trust.baselines import Pixels
+from heatdrop.trust.boxes import BoxedImages, boxed_images, read_boxes
 from heatdrop.trust.images import Subject, draw_subject
 from heatdrop.trust.kinds import MapPass, passes_of
+from heatdrop.trust.localisation import localisation_figures
 from heatdrop.trust.measures import Map, with_interval
 from heatdrop.trust.perturbation import Areas, faithfulness, measure_areas, perturbation_figures, rival_maps
 from heatdrop.trust.randomisation import STEPS, cascading_shuffle, randomisation_figures
@@ -40,11 +44,13 @@ KindMaps = dict[MapKind, list[Map]]
 class Measured:
     """What was measured: a certificate for each kind of map, the most faithful kind first.
 
-    ``left_out`` holds the kinds that cannot explain this model, by their names, and the reason of each.
+    ``left_out`` holds the kinds that cannot explain this model, by their names, and the reason of each; ``problems`` a
+    sentence about each box that was not used.
     """
 
     certificates: tuple[Certificate, ...]
     left_out: dict[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,33 @@ class _Maps:
     seconds: dict[MapKind, float]
 
 
+@dataclass(frozen=True)
+class _Found:
+    """All that was found of all kinds of map.
+
+    Attributes:
+        subject: the images.
+        skill: the figures of the model itself.
+        intact: maps of the model as it is.
+        cascade: how many layers were shuffled, counted from the output, to maps of the first few images.
+        again: maps of another seed, for kinds that have one.
+        areas: those of insertion and deletion, of every kind and of the maps that know nothing.
+        boxes: how well each kind finds what is in the boxes; empty without boxes.
+    """
+
+    subject: Subject
+    skill: Figures
+    intact: _Maps
+    cascade: dict[int, KindMaps]
+    again: KindMaps
+    areas: dict[MapKind | str, list[Areas]]
+    boxes: dict[MapKind, Figures]
+
+    def faithfulness(self, kind: MapKind) -> NDArray[np.float64]:
+        """(N,): insertion less deletion for each image."""
+        return faithfulness(self.areas[kind])
+
+
 def certify(
     bundle: Bundle,
     folder: Path,
@@ -62,57 +95,68 @@ def certify(
     settings: Sequence[ExplanationSettings],
     count: int = 100,
     rule: LabelRule = "folder",
+    boxes: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Measured:
     """Measure how far maps of this model can be trusted, on ``count`` images drawn evenly from ``folder``.
 
     All kinds of map that ``settings`` ask for are measured on the same images, so that they compare. The images should
-    not be those that the model was trained on.
+    not be those that the model was trained on. ``boxes`` is a file as ``boxes.read_boxes`` reads it, of images in
+    ``folder``.
 
     Raises:
         InvalidBundle: the bundle cannot be used.
-        InvalidDataset: the folder's classes are not the bundle's, or it holds too few images.
+        InvalidDataset: the folder's classes are not the bundle's, it holds too few images, or the boxes cannot be used.
         InvalidRequest: none of the kinds can explain this model.
     """
     model = load_keras_model(bundle)
     engine = GradientEngine(model)
     subject = draw_subject(bundle, folder, count, rule, engine)
+    boxed = boxed_images(bundle, folder, read_boxes(boxes), count, rule, engine) if boxes else None
     seed = settings[0].seed
     passes, left_out = _usable(passes_of(settings), model, engine)
-    intact = _explain(passes, model, engine, subject, len(subject), seed, lambda *at: progress("maps", *at))
-    few = min(RANDOMISED_IMAGES, len(subject))
-    cascade = _randomised(passes, model, subject, few, seed, lambda *at: progress("maps of shuffled models", *at))
     noisy = [each for each in passes if each.is_random]
-    again = _explain(
-        noisy, model, engine, subject, len(subject), seed + 1, lambda *at: progress("maps of another seed", *at)
+    few, many = min(RANDOMISED_IMAGES, len(subject)), len(subject)
+    intact = _explain(passes, model, engine, subject, many, seed, partial(progress, "maps"))
+    found = _Found(
+        subject,
+        _skill_figures(subject.scores, subject.data.targets),
+        intact,
+        cascade=_randomised(passes, model, subject, few, seed, partial(progress, "maps of shuffled models")),
+        again=_explain(noisy, model, engine, subject, many, seed + 1, partial(progress, "maps of another seed")).maps,
+        areas=_areas(intact.maps, subject, engine, bundle, seed, partial(progress, "insertion and deletion")),
+        boxes=_localisation(boxed, passes, model, engine, seed, partial(progress, "boxes")) if boxed else {},
     )
-    areas = _areas(intact.maps, subject, engine, bundle, seed, lambda *at: progress("insertion and deletion", *at))
-    skill = Check.of(grading.SKILL, _skill_figures(subject.scores, subject.data.targets))
-    rivals = {name: areas[name] for name in grading.RIVALS}
-    faithful = {kind: faithfulness(areas[kind]) for kind in intact.maps}
-    best = max(faithful, key=lambda kind: float(faithful[kind].mean()))
-    certificates = []
-    for kind, maps in intact.maps.items():
-        shuffled = {layers: found[kind] for layers, found in cascade.items()}
-        checks = (
-            skill,
-            Check.of(grading.RANDOMISATION, randomisation_figures(maps, shuffled, seed)),
-            Check.of(grading.PERTURBATION, perturbation_figures(areas[kind], rivals)),
-            Check.of(grading.REPEATABILITY, repeatability_figures(maps, again.maps.get(kind, maps), seed)),
-        )
-        certificate = Certificate.of(
-            kind,
-            checks,
-            measured_on=datetime.datetime.now(datetime.UTC).date().isoformat(),
-            images=len(subject),
-            alarms=shortcut_alarms(maps),
-            seconds=round(intact.seconds[kind], 3),
-            faithfulness=with_interval(faithful[kind]),
-            behind_best=with_interval(faithful[best] - faithful[kind]) if len(faithful) > 1 else None,
-        )
-        certificates.append(certificate)
-    certificates.sort(key=lambda one: -float(faithful[one.kind].mean()))
-    return Measured(tuple(certificates), left_out)
+    certificates = [_certificate(kind, found, seed) for kind in intact.maps]
+    certificates.sort(key=lambda certificate: -float(found.faithfulness(certificate.kind).mean()))
+    return Measured(tuple(certificates), left_out, boxed.problems if boxed else ())
+
+
+def _certificate(kind: MapKind, found: _Found, seed: int) -> Certificate:
+    """What was found of one kind of map."""
+    maps = found.intact.maps[kind]
+    shuffled = {layers: of_kind[kind] for layers, of_kind in found.cascade.items()}
+    rivals = {name: found.areas[name] for name in grading.RIVALS}
+    figures = {
+        grading.SKILL: found.skill,
+        grading.RANDOMISATION: randomisation_figures(maps, shuffled, seed),
+        grading.PERTURBATION: perturbation_figures(found.areas[kind], rivals),
+        grading.REPEATABILITY: repeatability_figures(maps, found.again.get(kind, maps), seed),
+    }
+    if kind in found.boxes:
+        figures[grading.LOCALISATION] = found.boxes[kind]
+    own = found.faithfulness(kind)
+    best = max((found.faithfulness(other) for other in found.intact.maps), key=lambda values: float(values.mean()))
+    return Certificate.of(
+        kind,
+        [Check.of(name, measured) for name, measured in figures.items()],
+        measured_on=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        images=len(found.subject),
+        alarms=shortcut_alarms(maps),
+        seconds=round(found.intact.seconds[kind], 3),
+        faithfulness=with_interval(own),
+        behind_best=with_interval(best - own) if len(found.intact.maps) > 1 else None,
+    )
 
 
 def _usable(
@@ -186,6 +230,22 @@ def _randomised(
     return found
 
 
+def _localisation(
+    boxed: BoxedImages,
+    passes: Iterable[MapPass],
+    model: keras.Model,
+    engine: GradientEngine,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> dict[MapKind, Figures]:
+    """How well maps of every kind find what is in the boxes."""
+    maps = _explain(passes, model, engine, boxed.subject, len(boxed.subject), seed, progress).maps
+    random = np.random.default_rng(seed)
+    each = [rival_maps(image, random) for image in boxed.subject.data.pixels]
+    rivals = {name: [found[name] for found in each] for name in grading.RIVALS}
+    return {kind: localisation_figures(of_kind, rivals, boxed.masks) for kind, of_kind in maps.items()}
+
+
 def _areas(
     maps: KindMaps,
     subject: Subject,
@@ -212,9 +272,7 @@ def _areas(
     return found
 
 
-def _skill_figures(
-    scores: NDArray[np.float32], targets: NDArray[np.int64]
-) -> dict[str, float | tuple[float, float, float]]:
+def _skill_figures(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> Figures:
     """The model's AUC with its interval: a model that guesses has nothing that a map could explain."""
     random = np.random.default_rng(0)
     draws = [random.integers(0, len(targets), len(targets)) for _ in range(500)]

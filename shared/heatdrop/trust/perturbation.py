@@ -31,15 +31,13 @@ Areas = NDArray[np.float64]
 
 def measure_areas(image: Pixels, rankings: Mapping[str, Map], score: Score) -> dict[str, Areas]:
     """The areas under the curves of each of several maps (H, W) of one image, 0 to 1."""
-    whole, *nothing = score([image, *(hide(image, _everything(image)) for hide in BASELINES.values())])
+    hides = [baseline(image) for baseline in BASELINES.values()]
+    whole, *nothing = score([image, *(hide(np.ones(image.shape[:2], np.bool_)) for hide in hides)])
     found = {}
     for name, ranking in rankings.items():
         rank = _rank(ranking, image.shape[:2])
         found[name] = np.array(
-            [
-                _areas(image, rank, score, hide, float(whole), float(empty))
-                for hide, empty in zip(BASELINES.values(), nothing, strict=True)
-            ]
+            [_areas(rank, score, hide, float(whole), float(empty)) for hide, empty in zip(hides, nothing, strict=True)]
         )
     return found
 
@@ -84,11 +82,11 @@ def rival_maps(image: Pixels, random: np.random.Generator) -> dict[str, Map]:
     }
 
 
-def _areas(image: Pixels, rank: Map, score: Score, hide: Hide, whole: float, empty: float) -> tuple[float, float]:
+def _areas(rank: Map, score: Score, hide: Hide, whole: float, empty: float) -> tuple[float, float]:
     """The areas of insertion and deletion. The scores of the whole and of the hidden image are known."""
     shares = np.linspace(0, 1, STEPS + 1)
-    revealed = [hide(image, rank >= share) for share in shares[1:-1]]
-    hidden = [hide(image, rank < share) for share in shares[1:-1]]
+    revealed = [hide(rank >= share) for share in shares[1:-1]]
+    hidden = [hide(rank < share) for share in shares[1:-1]]
     rising, falling = np.split(score(revealed + hidden), 2)
     insertion = np.trapezoid([empty, *rising, whole], shares)
     deletion = np.trapezoid([whole, *falling, empty], shares)
@@ -103,7 +101,3 @@ def _rank(ranking: Map, size: tuple[int, ...]) -> Map:
     place[np.argsort(-cells.ravel(), kind="stable")] = np.arange(CELLS * CELLS)
     early = (place.reshape(CELLS, CELLS) / place.size).astype(np.float32)
     return np.asarray(cv2.resize(early, (width, height), interpolation=cv2.INTER_NEAREST), np.float32)
-
-
-def _everything(image: Pixels) -> NDArray[np.bool_]:
-    return np.ones(image.shape[:2], np.bool_)

@@ -12,7 +12,9 @@ ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 ActivationMethod = Literal["gradcam", "gradcam++", "layercam"]
 ACTIVATION_METHODS: tuple[ActivationMethod, ...] = get_args(ActivationMethod)
 
-Method = Literal["smoothgrad", "gradcam", "gradcam++", "layercam"]
+HidingMethod = Literal["occlusion", "rise"]
+
+Method = Literal["smoothgrad", "integrated_gradients", "gradcam", "gradcam++", "layercam", "occlusion", "rise"]
 
 Architecture = Literal["densenet121", "densenet169", "densenet201"]
 
@@ -94,7 +96,8 @@ class HeatmapFiles(FrozenModel):
 class ExplanationSettings(FrozenModel):
     """How an image is explained; the defaults are the tutorial's.
 
-    Samples, noise level, estimator and seed are SmoothGrad's: no other method looks at them.
+    The estimator is SmoothGrad's alone. Samples and noise level are also integrated gradients' (as steps), and the seed
+    is also that of the masks of RISE; other methods look at none of these.
     """
 
     method: Method = "smoothgrad"
@@ -107,7 +110,7 @@ class ExplanationSettings(FrozenModel):
     """Whether the overlays of a DICOM image are also written as DICOM."""
 
     @property
-    def drawn(self) -> Estimator | ActivationMethod:
+    def drawn(self) -> Estimator | Method:
         """The map that is drawn, by the name of its array in the maps file."""
         return self.estimator if self.method == "smoothgrad" else self.method
 

@@ -1,19 +1,12 @@
 """The method that the settings ask for, and what its maps say about how they were made."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
 from heatdrop.model.certificate import MapKind
-from heatdrop.saliency import ActivationMaps, SaliencyMaps, engine_of, smoothgrad
-from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings
-
-MakeMaps = Callable[[NDArray[np.float32], NDArray[np.int64]], SaliencyMaps]
-"""Makes the maps of preprocessed images (B, H, W, C) for class indices (B, K)."""
+from heatdrop.saliency import MakeMaps, SaliencyMaps, engine_of, maps_by
+from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings, Method
 
 
 def method_of(model: keras.Model, settings: ExplanationSettings) -> MakeMaps:
@@ -22,16 +15,17 @@ def method_of(model: keras.Model, settings: ExplanationSettings) -> MakeMaps:
     Raises:
         InvalidRequest: the method cannot explain this model.
     """
-    if settings.method != "smoothgrad":
-        return ActivationMaps(model, settings.method).maps
-    return partial(
-        smoothgrad,
-        engine_of(model),
-        samples=settings.samples,
-        noise_level=settings.noise_level,
-        estimators=ESTIMATORS,
-        seed=settings.seed,
-    )
+    return maps_by(settings, model, engine_of(model), ESTIMATORS)
+
+
+_ENLARGED = "none; the map of the last convolution, enlarged"
+_UNITS: dict[Method, str] = {
+    "gradcam": _ENLARGED,
+    "gradcam++": _ENLARGED,
+    "layercam": _ENLARGED,
+    "occlusion": "fall of the logarithm of the odds when the place is hidden",
+    "rise": "covariance of the score with what is visible, from 0 up",
+}
 
 
 def kind_of(settings: ExplanationSettings, found: SaliencyMaps, name: str) -> MapKind:
@@ -45,12 +39,17 @@ def method_provenance(settings: ExplanationSettings, found: SaliencyMaps) -> dic
 
     ``score`` and ``sampling`` are those of the maps, whatever was asked for.
     """
-    if settings.method != "smoothgrad":
+    if settings.method == "integrated_gradients":
         return {
             "method": settings.method,
             "score": found.score,
-            "units": "none; the map of the last convolution, enlarged",
+            "sampling": found.sampling,
+            **settings.model_dump(include={"samples", "noise_level", "seed"}),
+            "units": "score that a pixel adds to that of the blurred image; absolute value of the sum over channels",
         }
+    if settings.method != "smoothgrad":
+        seed = {"seed": settings.seed} if settings.method == "rise" else {}
+        return {"method": settings.method, "score": found.score, **seed, "units": _UNITS[settings.method]}
     return {
         "score": found.score,
         "sampling": found.sampling,

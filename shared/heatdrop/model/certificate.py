@@ -14,9 +14,12 @@ OTHER_KIND = "not measured for this kind of map"
 
 METHOD_TITLES: dict[Method, str] = {
     "smoothgrad": "SmoothGrad",
+    "integrated_gradients": "Integrated gradients",
     "gradcam": "Grad-CAM",
     "gradcam++": "Grad-CAM++",
     "layercam": "LayerCAM",
+    "occlusion": "Occlusion",
+    "rise": "RISE",
 }
 
 
@@ -35,15 +38,14 @@ class MapKind(FrozenModel):
     @classmethod
     def of(cls, settings: ExplanationSettings, score: Literal["logit", "probability"] = "logit") -> Self:
         """The kind of the map that ``settings`` ask to be drawn, where ``score`` is what was differentiated."""
-        if settings.method != "smoothgrad":
+        if settings.method not in ("smoothgrad", "integrated_gradients"):
             return cls(method=settings.method, score=score)
-        noise = settings.noise_level if settings.samples else None
         return cls(
             method=settings.method,
-            estimator=settings.estimator,
+            estimator=settings.estimator if settings.method == "smoothgrad" else None,
             score=score,
             samples=settings.samples,
-            noise_level=noise,
+            noise_level=settings.noise_level if settings.samples else None,
         )
 
     @property

@@ -125,7 +125,7 @@ def certify(
         cascade=_randomised(passes, model, subject, few, seed, partial(progress, "maps of shuffled models")),
         again=_explain(noisy, model, engine, subject, many, seed + 1, partial(progress, "maps of another seed")).maps,
         areas=_areas(intact.maps, subject, engine, bundle, seed, partial(progress, "insertion and deletion")),
-        boxes=_localisation(boxed, passes, model, engine, seed, partial(progress, "boxes")) if boxed else {},
+        boxes=localise(boxed, passes, model, engine, seed, partial(progress, "boxes")) if boxed else {},
     )
     certificates = [_certificate(kind, found, seed) for kind in intact.maps]
     certificates.sort(key=lambda certificate: -float(found.faithfulness(certificate.kind).mean()))
@@ -171,7 +171,7 @@ def _usable(
     left_out: dict[str, str] = {}
     for each in passes:
         try:
-            each.prepare(model, engine)
+            each.prepare(model, engine, seed=0)
             usable.append(each)
         except InvalidRequest as error:
             left_out |= {MapKind.of(settings).title: str(error) for settings in each.settings}
@@ -190,13 +190,13 @@ def _explain(
     progress: Callable[[int, int], None],
 ) -> _Maps:
     """Maps of every kind of the first ``count`` images."""
-    makers = [each.prepare(model, engine) for each in passes]
+    makers = [each.prepare(model, engine, seed) for each in passes]
     maps: KindMaps = {}
     seconds: dict[MapKind, list[float]] = {}
     for index in range(count):
         for make in makers:
             started = time.perf_counter()
-            found = make(subject.inputs[index], int(subject.classes[index]), seed)
+            found = make(subject.inputs[index], int(subject.classes[index]))
             taken = time.perf_counter() - started
             for kind, raw in found.items():
                 maps.setdefault(kind, []).append(raw)
@@ -230,7 +230,7 @@ def _randomised(
     return found
 
 
-def _localisation(
+def localise(
     boxed: BoxedImages,
     passes: Iterable[MapPass],
     model: keras.Model,

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from heatdrop.errors import InvalidRequest
 from heatdrop.model.certificate import MapKind
-from heatdrop.saliency import ActivationMaps, GradientEngine, SaliencyMaps, smoothgrad
+from heatdrop.saliency import GradientEngine, maps_by
 from heatdrop.trust.measures import Map
 from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings, Method
 
-MakeMap = Callable[[NDArray[np.float32], int, int], dict[MapKind, Map]]
-"""(an image (H, W, C), preprocessed; a class; a seed) to its map (H, W) of each kind."""
+MakeMap = Callable[[NDArray[np.float32], int], dict[MapKind, Map]]
+"""(an image (H, W, C), preprocessed; a class) to its map (H, W) of each kind."""
 
 
 @dataclass(frozen=True)
@@ -28,35 +28,24 @@ class MapPass:
     def is_random(self) -> bool:
         """Whether another seed gives other maps."""
         first = self.settings[0]
-        return first.method == "smoothgrad" and first.samples > 0
+        return first.method in ("integrated_gradients", "rise") or (first.method == "smoothgrad" and first.samples > 0)
 
-    def prepare(self, model: keras.Model, engine: GradientEngine) -> MakeMap:
+    def prepare(self, model: keras.Model, engine: GradientEngine, seed: int) -> MakeMap:
         """Make ready to explain ``model``, whose gradients ``engine`` computes.
 
         Raises:
             InvalidRequest: the method cannot explain this model.
         """
-        first = self.settings[0]
-        if first.method != "smoothgrad":
-            method = ActivationMaps(model, first.method)
-            return lambda image, number, seed: self._by_kind(method.maps(image[None], [[number]]))
+        first = self.settings[0].model_copy(update={"seed": seed})
+        estimators = tuple(settings.estimator for settings in self.settings)
+        make_maps = maps_by(first, model, engine, estimators)
 
-        def make(image: NDArray[np.float32], number: int, seed: int) -> dict[MapKind, Map]:
-            found = smoothgrad(
-                engine,
-                image[None],
-                [[number]],
-                samples=first.samples,
-                noise_level=first.noise_level,
-                estimators=tuple(settings.estimator for settings in self.settings),
-                seed=seed,
-            )
-            return self._by_kind(found)
+        def make(image: NDArray[np.float32], number: int) -> dict[MapKind, Map]:
+            found = make_maps(image[None], np.array([[number]]))
+            kinds = {MapKind.of(settings, found.score): settings.drawn for settings in self.settings}
+            return {kind: found.maps[name][0, 0] for kind, name in kinds.items()}
 
         return make
-
-    def _by_kind(self, found: SaliencyMaps) -> dict[MapKind, Map]:
-        return {MapKind.of(settings, found.score): found.maps[settings.drawn][0, 0] for settings in self.settings}
 
 
 def passes_of(wanted: Iterable[ExplanationSettings]) -> tuple[MapPass, ...]:

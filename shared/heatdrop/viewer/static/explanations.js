@@ -3,7 +3,7 @@
 import { explainAgain } from "./api.js";
 import { announce, el } from "./dom.js";
 import { moment } from "./format.js";
-import { METHODS, layerTitle, methodTitle } from "./layers.js";
+import { METHODS, NOISY, layerTitle, methodTitle } from "./layers.js";
 import { savedDefaultKind } from "./preferences.js";
 import { badge, isFinal } from "./states.js";
 
@@ -38,7 +38,7 @@ export function explanationChoice(image, chosen, onChoose) {
 
 function inWords({ settings, requested_at: at }) {
   const method = methodTitle(settings.method);
-  if (settings.method !== "smoothgrad") return `${method}, ${moment(at)}`;
+  if (!NOISY.includes(settings.method)) return `${method}, ${moment(at)}`;
   return `${method}, n = ${settings.samples}, noise ${settings.noise_level}, seed ${settings.seed}, ${moment(at)}`;
 }
 
@@ -58,7 +58,7 @@ export function againPanel(image, onAsked) {
     field("Estimator", estimator),
     field("Seed", number("seed", 0, 0, Number.MAX_SAFE_INTEGER, 1)),
   );
-  const enable = () => (sampling.disabled = method.value !== "smoothgrad");
+  const enable = () => (sampling.disabled = !NOISY.includes(method.value));
   method.addEventListener("change", enable);
   enable();
   const classes = image.predictions.slice(0, 20).map(({ label }, index) => {
@@ -99,7 +99,7 @@ export function againPanel(image, onAsked) {
 }
 
 function wishes({ method, samples, noise_level: noise, estimator, seed }) {
-  if (method.value !== "smoothgrad") return { method: method.value };
+  if (!NOISY.includes(method.value)) return { method: method.value };
   return {
     method: method.value,
     samples: Number(samples.value),

@@ -3,7 +3,7 @@
 import { announce, el, icon } from "./dom.js";
 import { facts, warningsPanel } from "./facts.js";
 import { day, raw, words } from "./format.js";
-import { methodTitle } from "./layers.js";
+import { NOISY, methodTitle } from "./layers.js";
 import { saveDefaultKind, savedDefaultKind } from "./preferences.js";
 
 const OTHER_KIND = "not measured for this kind of map";
@@ -13,8 +13,9 @@ const RIVALS = ["random", "centre", "edges"];
 /** The kind of a map: what its file says of how it was made, and which of the file's maps it is. */
 export function kindOf(provenance, layer) {
   const { method, score = "logit", samples = null, noise_level: noise = null } = provenance;
-  if (method !== "smoothgrad") return { method, estimator: null, score, samples: null, noise_level: null };
-  return { method, estimator: layer, score, samples, noise_level: samples ? noise : null };
+  const estimator = method === "smoothgrad" ? layer : null;
+  if (!NOISY.includes(method)) return { method, estimator, score, samples: null, noise_level: null };
+  return { method, estimator, score, samples, noise_level: samples ? noise : null };
 }
 
 const alike = (one, other) => Object.keys(one).every((name) => one[name] === (other[name] ?? null));

@@ -34,6 +34,9 @@ NoiseLevel = Annotated[float, Field(ge=1e-6, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
 """Of the noise; a JavaScript number holds every one of them exactly."""
 
+Unusual = Annotated[float | None, Field(ge=0, le=1)]
+"""The share of the validation images that are more usual than this one; None where the model's bundle does not know."""
+
 DISCLAIMER = "Research software, not a medical device."
 
 
@@ -133,6 +136,7 @@ class Result(FrozenModel):
     state: State
     reason: str | None = None
     predictions: tuple[Prediction, ...] = ()
+    unusual: Unusual = None
     picture: str | None = None
     heatmaps: tuple[HeatmapFiles, ...] = ()
     trust: str | None = None

@@ -16,6 +16,7 @@ from heatdrop.model.bundle import Bundle
 from heatdrop.model.loading import load_keras_model
 from heatdrop.model.preprocessing import preprocess
 from heatdrop.saliency import GradientEngine
+from heatdrop.trust import perturbation
 from heatdrop.trust.boxes import Box, boxed_images, read_boxes
 from heatdrop.trust.certify import certify, localise
 from heatdrop.trust.kinds import passes_of, settings_of
@@ -120,7 +121,9 @@ def planted(pictures: np.ndarray, sick: np.ndarray) -> tuple[np.ndarray, list[tu
     random = np.random.default_rng(2)
     result, corners = pictures.copy(), []
     y, x = np.mgrid[-1 : 1 : LESION * 1j, -1 : 1 : LESION * 1j]
-    spot = 110 * np.exp(-(x**2 + y**2) / 0.25)
+    # A bright core with a dark rim, as nothing else in a radiograph has.
+    far = x**2 + y**2
+    spot = 160 * np.exp(-far / 0.12) - 80 * np.exp(-((np.sqrt(far) - 0.7) ** 2) / 0.03)
     for index, is_sick in enumerate(sick):
         top, left = random.integers(4, SIDE - LESION - 4, 2)
         corners.append((int(top), int(left)))
@@ -132,11 +135,14 @@ def planted(pictures: np.ndarray, sick: np.ndarray) -> tuple[np.ndarray, list[tu
 
 def network() -> keras.Model:
     keras.utils.set_random_seed(5)
-    layers = [keras.Input((SIDE, SIDE, 3))]
-    for filters in (16, 32):
-        layers += [keras.layers.Conv2D(filters, 5, padding="same", activation="relu"), keras.layers.MaxPooling2D()]
-    layers += [keras.layers.Conv2D(32, 5, padding="same", activation="relu"), keras.layers.GlobalMaxPooling2D()]
-    return keras.Sequential([*layers, keras.layers.Dense(2, activation="softmax")])
+    # Trained with noise, it stays right about the noisy copies that SmoothGrad makes.
+    layers = [keras.Input((SIDE, SIDE, 3)), keras.layers.GaussianNoise(0.8)]
+    for filters in (16, 32, 32):
+        layers += [keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)]
+        layers += [keras.layers.BatchNormalization(momentum=0.9), keras.layers.ReLU(), keras.layers.MaxPooling2D()]
+    return keras.Sequential(
+        [*layers[:-1], keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(2, activation="softmax")]
+    )
 
 
 def write(folder: Path, pictures: np.ndarray, sick: np.ndarray, corners: list[tuple[int, int]]) -> Path:
@@ -201,15 +207,19 @@ def test_box_that_cannot_be_used_is_listed_and_the_others_are_used(
     assert (found.subject.classes == 1).all()
 
 
-def test_certificates_of_all_kinds_of_map_come_from_one_go(folder: Path, untrained: Bundle) -> None:
-    settings = settings_of(["mean_abs", "signed", "gradient", "gradcam"], ExplanationSettings(samples=5))
+def test_certificates_of_all_kinds_of_map_come_from_one_go(
+    folder: Path, untrained: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(perturbation, "STEPS", 2)
+    monkeypatch.setattr("heatdrop.trust.certify.RANDOMISED_IMAGES", 2)
+    monkeypatch.setattr("heatdrop.trust.certify.STEPS", 2)
+    settings = settings_of(["mean_abs", "signed", "integrated_gradients"], ExplanationSettings(samples=5))
     measured = certify(untrained, folder, settings=settings, count=20, boxes=folder / "boxes.csv")
     titles = {certificate.kind.title for certificate in measured.certificates}
     assert titles == {
         "SmoothGrad mean_abs, 5 samples, noise 0.2",
         "SmoothGrad signed, 5 samples, noise 0.2",
-        "SmoothGrad mean_abs, no noise",
-        "Grad-CAM",
+        "Integrated gradients, 5 samples, noise 0.2",
     }
     best, *others = measured.certificates
     assert best.behind_best == (0, 0, 0)
@@ -234,8 +244,8 @@ def test_planted_evidence_is_found_by_the_kinds_of_map_that_look_closely(tmp_pat
     sick, half = np.random.default_rng(3).random(520) < 0.5, 440
     pictures, sick, corners = planted_set(sick)
     model = network()
-    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
-    model.fit(preprocess(pictures[:half], "densenet"), sick[:half].astype(int), batch_size=32, epochs=6, verbose=0)
+    model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
+    model.fit(preprocess(pictures[:half], "densenet"), sick[:half].astype(int), batch_size=32, epochs=8, verbose=0)
     boxes = write(tmp_path / "images", pictures[half:], sick[half:], corners[half:])
     bundle, engine = bundle_of(model, tmp_path / "bundle"), GradientEngine(model)
     boxed = boxed_images(bundle, tmp_path / "images", read_boxes(boxes), 40, "folder", engine)

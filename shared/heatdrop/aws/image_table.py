@@ -60,6 +60,7 @@ class ImageTable:
         *,
         bundle_uri: str,
         job_definition: str,
+        unusual: float | None = None,
     ) -> Record:
         """RECEIVED -> CLASSIFIED; a record in any other state stays as it is.
 
@@ -70,10 +71,12 @@ class ImageTable:
             timings_ms: milliseconds of each step.
             bundle_uri: where that model's bundle lies.
             job_definition: ARN of the job definition that was deployed with it.
+            unusual: the share of the validation images that are more usual, where that is known.
         """
         best = predictions[0]
         values = {
             "predictions": predictions,
+            "unusual": unusual,
             "model": model,
             "bundle_uri": bundle_uri,
             "job_definition": job_definition,

@@ -6,7 +6,16 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from heatdrop.model.certificate import Certificate, with_several_certificates
-from heatdrop.vocabulary import Drop, ExplanationSettings, FrozenModel, HeatmapFiles, ModelName, Prediction, State
+from heatdrop.vocabulary import (
+    Drop,
+    ExplanationSettings,
+    FrozenModel,
+    HeatmapFiles,
+    ModelName,
+    Prediction,
+    State,
+    Unusual,
+)
 
 
 class RequestedExplanation(FrozenModel):
@@ -53,6 +62,7 @@ class Record(FrozenModel):
     updated_at: datetime
     reason: str | None = None
     predictions: tuple[Prediction, ...] = ()
+    unusual: Unusual = None
     model: ModelName | None = None
     bundle_uri: str | None = None
     """Where the bundle of ``model`` lay when it classified the image; records of earlier versions lack it."""

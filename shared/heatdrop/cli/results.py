@@ -14,6 +14,7 @@ from heatdrop.cli import console
 from heatdrop.cli.options import Json
 from heatdrop.cli.targets import Folder, Local, Stack, find_target
 from heatdrop.errors import InvalidRequest
+from heatdrop.model.typicality import in_words
 from heatdrop.text import counted
 from heatdrop.vocabulary import DISCLAIMER, State
 
@@ -81,6 +82,10 @@ def show(
     facts += [("reason", record["reason"])] if record["reason"] else []
     if record["model"]:
         facts.append(("model", f"{record['model']['name']} {record['model']['version']}"))
+    if record["unusual"] is not None:
+        facts.append(
+            ("unusual", in_words(record["unusual"]) or f"less usual than {record['unusual']:.0%} of the images")
+        )
     if record["trust"]:
         facts.append(("its maps", record["trust"]))
     heatmaps = {heatmap["label"]: heatmap for heatmap in record["heatmaps"]}

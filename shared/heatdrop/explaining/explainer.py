@@ -18,6 +18,7 @@ from heatdrop.images import Limits
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.classifier import model_input
 from heatdrop.model.loading import load_keras_model
+from heatdrop.model.typicality import in_words
 from heatdrop.saliency import SaliencyMaps
 from heatdrop.timing import milliseconds
 from heatdrop.version import __version__
@@ -75,12 +76,13 @@ class Explainer:
         self.bundle, self.settings, self.limits, self._decode = bundle, settings, limits, decode
         self._make_maps = method_of(load_keras_model(bundle), settings)
 
-    def explain(self, data: bytes, predictions: Sequence[Prediction]) -> Explanation:
+    def explain(self, data: bytes, predictions: Sequence[Prediction], unusual: float | None = None) -> Explanation:
         """Make the heatmaps of an image for the best of its classes.
 
         Args:
             data: the bytes of the image file.
             predictions: what the classifier said of it, best first; the first ``settings.top`` are explained.
+            unusual: how unusual the classifier found it; the figure tells if it is very much so.
 
         Raises:
             RejectedImage: ``data`` cannot be decoded.
@@ -96,7 +98,8 @@ class Explainer:
         picture = rendering.at_display_size(self._decode(data, at_least=display_side, limits=self.limits).pixels)
         seen = images.resize(image.pixels, bundle.size)
         trust = bundle.trust_in(kind_of(self.settings, result, drawn))
-        note = rendering.note(f"{DISCLAIMER} Can such maps of this model be trusted? {trust}")
+        remarks = [DISCLAIMER, f"Can such maps of this model be trusted? {trust}", in_words(unusual)]
+        note = rendering.note(" ".join(filter(None, remarks)))
         wants_dicom = self.settings.dicom and image.format == "DICOM"
         heatmaps = []
         for position, prediction in enumerate(best):

@@ -45,7 +45,7 @@ def classify_file(path: Path, classifier: Classifier, limits: Limits) -> tuple[R
         data = read_file(path, limits)
         image = images.decode(data, at_least=classifier.bundle.size, limits=limits)
         decoded = time.perf_counter()
-        predictions = classifier.classify(image)
+        predictions, unusual = classifier.look_at(image)
     except RejectedImage as error:
         return Result(file=path_text(path), image_id=_id(path, data), state=State.REJECTED, reason=str(error)), data
     timings = {"decode": milliseconds(started, decoded), "predict": milliseconds(decoded, time.perf_counter())}
@@ -54,6 +54,7 @@ def classify_file(path: Path, classifier: Classifier, limits: Limits) -> tuple[R
         image_id=_id(path, data),
         state=State.CLASSIFIED,
         predictions=predictions,
+        unusual=unusual,
         model=classifier.bundle.model,
         timings_ms=timings,
     )
@@ -77,7 +78,7 @@ def explain_files(
     for path in paths:
         result, data = classify_file(path, classifier, limits)
         if result.state is State.CLASSIFIED:
-            explanation = explainer.explain(data, result.predictions)
+            explanation = explainer.explain(data, result.predictions, result.unusual)
             (picture,) = output.save(result.file, result.image_id, [explanation.picture])
             heatmaps = tuple(
                 output.save_heatmap(result.file, result.image_id, heatmap.label, heatmap.files)

@@ -99,8 +99,8 @@ def explain(image: str | Path | bytes, bundle: str | Path | None = None, **setti
     known = "".join(certificate.model_dump_json() for certificate in opened.description.certificates)
     classifier, explainer = _loaded(opened.folder.resolve(), opened.model.version, known, checked)
     decoded = images.decode(data, at_least=explainer.bundle.size)
-    predictions = classifier.classify(decoded)
-    return Explained(predictions, explainer.explain(data, predictions), explainer.bundle)
+    predictions, unusual = classifier.look_at(decoded)
+    return Explained(predictions, explainer.explain(data, predictions, unusual), explainer.bundle)
 
 
 @lru_cache(maxsize=2)

@@ -136,6 +136,7 @@ def _fetch(
         state=record.state,
         reason=record.reason,
         predictions=record.predictions,
+        unusual=record.unusual,
         picture=picture,
         heatmaps=heatmaps,
         trust=record.trust,

@@ -46,6 +46,8 @@ class BundleDescription(BaseModel):
     """How it was trained and what it reached on validation data; None for a model packed from elsewhere."""
     certificates: tuple[Certificate, ...] = ()
     """How far its maps can be trusted: one for each kind of map that was measured."""
+    distances: tuple[float, ...] | None = None
+    """How far the validation images' features are from their centre, as quantiles at equal steps; None if unknown."""
     source_digest: str | None = None
     """What it was built from, for the bundle that comes with Heatdrop."""
 

@@ -20,6 +20,7 @@ from heatdrop.model.export import for_prediction, to_litert
 from heatdrop.model.labels import read_labels
 from heatdrop.model.loading import load_keras_file
 from heatdrop.model.preprocessing import CONVENTIONS, Convention, preprocess
+from heatdrop.model.typicality import Typicality
 from heatdrop.vocabulary import ModelName
 
 EXPORT_TOLERANCE = 1e-4
@@ -35,6 +36,7 @@ def pack(
     preprocess_as: Convention,
     training: dict[str, Any] | None = None,
     certificates: Sequence[Certificate] = (),
+    typicality: Typicality | None = None,
     source_digest: str | None = None,
 ) -> Bundle:
     """Write ``model`` as a bundle to ``folder``. A bundle that is there stays whole until it is replaced at the end.
@@ -50,6 +52,7 @@ def pack(
         preprocess_as: how the model's input is made of pixels.
         training: how it was trained, for the description.
         certificates: what was measured of its maps, if anything.
+        typicality: what the features of the images look like that it knows, if that was measured.
         source_digest: of what it was built from, for the bundle that comes with Heatdrop.
 
     Raises:
@@ -70,7 +73,7 @@ def pack(
         staging.mkdir()
         model.save(staging / bundles.KERAS_MODEL, include_optimizer=False)
         check_explainable(load_keras_file(staging / bundles.KERAS_MODEL), preprocess_as)
-        (staging / bundles.LITERT_MODEL).write_bytes(to_litert(model))
+        (staging / bundles.LITERT_MODEL).write_bytes(to_litert(model, typicality.gaussian if typicality else None))
         (staging / bundles.LABELS).write_text(json.dumps(list(labels), indent=2))
         description = BundleDescription(
             model=ModelName(name=name, version=_version(model, labels, preprocess_as)),
@@ -80,6 +83,7 @@ def pack(
             digests={file: bundles.digest((staging / file).read_bytes()) for file in bundles.FILES},
             training=training,
             certificates=tuple(certificates),
+            distances=typicality.quantiles if typicality else None,
             source_digest=source_digest,
         )
         (staging / bundles.DESCRIPTION).write_text(description.model_dump_json(indent=2))

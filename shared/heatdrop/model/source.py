@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from heatdrop.model import architectures, packing
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.certificate import Certificate, merged, with_several_certificates
+from heatdrop.model.typicality import Typicality
 
 _WEIGHTS = "weights.npz"
 CARD = "model.json"
+TYPICALITY = "typicality.npz"
 
 
 def rounded(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -48,6 +50,11 @@ def save_source(model: keras.Model, card: dict[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / _WEIGHTS, **arrays)
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+
+def save_typicality(typicality: Typicality, folder: Path) -> None:
+    """Write what the images of a model look like into its source folder."""
+    (folder / TYPICALITY).write_bytes(typicality.to_bytes())
 
 
 def keep_certificates(measured: Sequence[Certificate], folder: Path) -> None:
@@ -91,6 +98,7 @@ def load_source(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
 def build_bundle(source: Path, folder: Path, source_digest: str | None = None) -> Bundle:
     """Make the bundle from its source folder."""
     model, card = load_source(source)
+    typical = source / TYPICALITY
     return packing.pack(
         model,
         folder,
@@ -99,5 +107,6 @@ def build_bundle(source: Path, folder: Path, source_digest: str | None = None) -
         preprocess_as="densenet",
         training=card["training"],
         certificates=_certificates(card),
+        typicality=Typicality.from_bytes(typical.read_bytes()) if typical.is_file() else None,
         source_digest=source_digest,
     )

@@ -184,7 +184,7 @@ class HeatmapJob:
             return self._fail(record, manifest, str(error))
         # Any other error of S3 says nothing about the image: it ends the job, and the retry does what is left.
         try:
-            explanation = explainer.explain(data, entry.predictions)
+            explanation = explainer.explain(data, entry.predictions, record.unusual)
         except HeatdropError as error:
             return self._fail(record, manifest, str(error))
         except Exception as error:

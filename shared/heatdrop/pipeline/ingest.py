@@ -105,7 +105,7 @@ class Ingest:
             fetched = time.perf_counter()
             image = self._decoder.decode(data, at_least=self._classifier.bundle.size, limits=self._limits)
             decoded = time.perf_counter()
-            predictions = self._classifier.classify(image)
+            predictions, unusual = self._classifier.look_at(image)
         except RejectedImage as error:
             logger.info("rejected", image_id=record.image_id, reason=str(error))
             metrics.add_metric("ImagesRejected", MetricUnit.Count, 1)
@@ -130,6 +130,7 @@ class Ingest:
             timings,
             bundle_uri=self._bundle_uri,
             job_definition=self._job_definition,
+            unusual=unusual,
         )
 
     def _submit(self, waiting: dict[str, Record], traces: dict[str, str | None]) -> None:

@@ -31,7 +31,7 @@ from heatdrop.trust.repeatability import repeatability_figures
 from heatdrop.trust.shortcut import shortcut_alarms
 from heatdrop.vocabulary import ExplanationSettings, LabelRule
 
-RANDOMISED_IMAGES = 12
+RANDOMISED_IMAGES = 8
 """Images in the randomisation check: fewer, since it makes a map of each with each of its randomised models."""
 
 Progress = Callable[[str, int, int], None]

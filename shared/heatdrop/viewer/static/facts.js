@@ -15,6 +15,13 @@ export function warningsPanel(warnings) {
   );
 }
 
+/** A sentence about an image that is unlike those that the model was validated on; none where it is not. */
+export function unusual({ unusual: share }) {
+  if (!(share >= 0.99)) return [];
+  const than = share >= 1 ? "all" : `${(share * 100).toFixed(1)}\u00a0% of the`;
+  return [`This image is less usual than ${than} validation images: the model may not know its kind.`];
+}
+
 /** How the map was made, and of what. */
 export function provenancePanel(image, provenance) {
   const { warnings: _, note: __, certificate: ___, ...how } = provenance;
@@ -26,6 +33,7 @@ export function provenancePanel(image, provenance) {
     object_version: version,
     size: size === null || size === undefined ? null : bytes(size),
     received: moment(image.created_at),
+    less_usual_than: typeof image.unusual === "number" ? `${(image.unusual * 100).toFixed(1)}\u00a0% of the validation images` : null,
     finished: moment(image.updated_at),
   };
   return el(

@@ -6,7 +6,7 @@ import { saveLook, savedDefaultKind, savedLook } from "./preferences.js";
 import { COLOUR_MAPS } from "./colormaps.js";
 import { classChoice, layerChoice, lookControls } from "./controls.js";
 import { el, failure } from "./dom.js";
-import { downloadsPanel, provenancePanel, warningsPanel } from "./facts.js";
+import { downloadsPanel, provenancePanel, unusual, warningsPanel } from "./facts.js";
 import { fileName, score } from "./format.js";
 import { relativeError } from "./heat.js";
 import { STANDARD_ERROR, drawnLayer, layerTitle, layersOf, provenanceIn } from "./layers.js";
@@ -174,7 +174,7 @@ export class Workbench {
     const known = errors && shown === this.stage.estimated;
     const open = [...this.facts.querySelectorAll("details")].map((details) => details.open && details.querySelector("summary").textContent);
     const parts = [
-      warningsPanel(this.provenance.warnings),
+      warningsPanel([...(this.provenance.warnings ?? []), ...unusual(this.image)]),
       trustPanel(this.provenance, this.model, known ? relativeError(values, errors) : null, shown),
       downloadsPanel(this.image, this.heatmaps.find(({ label }) => label === this.label), this.query, () => this.#save()),
       provenancePanel(this.image, this.provenance),

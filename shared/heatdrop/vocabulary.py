@@ -37,6 +37,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**53)]
 Unusual = Annotated[float | None, Field(ge=0, le=1)]
 """The share of the validation images that are more usual than this one; None where the model's bundle does not know."""
 
+UNUSUAL = 0.99
+"""From this share on, a result says of its own accord that the image is unusual."""
+
 DISCLAIMER = "Research software, not a medical device."
 
 
@@ -143,3 +146,12 @@ class Result(FrozenModel):
     """What was known of the trustworthiness of maps like its heatmaps when they were made."""
     model: ModelName | None = None
     timings_ms: dict[str, float] = Field(default_factory=dict)
+
+
+def unusual_in_words(share: float | None) -> str:
+    """How unusual an image is, in a sentence; empty where that is not known or the image is nothing special."""
+    if share is None or share < UNUSUAL:
+        return ""
+    if share >= 1:
+        return "This image is less usual than all validation images: the model may not know its kind."
+    return f"This image is less usual than {share:.1%} of the validation images: the model may not know its kind."

@@ -15,7 +15,7 @@ from heatdrop.model import packing
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.loading import load_keras_model
 from heatdrop.model.preprocessing import preprocess
-from heatdrop.saliency import GradientEngine
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 from heatdrop.trust import perturbation
 from heatdrop.trust.boxes import Box, boxed_images, read_boxes
 from heatdrop.trust.certify import certify, localise
@@ -151,7 +151,10 @@ def write(folder: Path, pictures: np.ndarray, sick: np.ndarray, corners: list[tu
     for index, (picture, is_sick, (top, left)) in enumerate(zip(pictures, sick, corners, strict=True)):
         label = "sick" if is_sick else "well"
         (folder / label).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / label / f"{index}.png"), cv2.resize(picture, (2 * SIDE, 2 * SIDE)))
+        cv2.imwrite(
+            str(folder / label / f"{index}.png"),
+            cv2.resize(picture, (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_NEAREST),
+        )
         if is_sick:
             lines.append(f"{index}.png,sick,{2 * left},{2 * top},{2 * LESION},{2 * LESION}")
     boxes = folder / "boxes.csv"
@@ -196,7 +199,7 @@ def test_box_that_cannot_be_used_is_listed_and_the_others_are_used(
 ) -> None:
     with (folder / "boxes.csv").open("a") as boxes:
         boxes.write(f"\n{line}")
-    engine = GradientEngine(load_keras_model(untrained))
+    engine = TensorFlowEngine(load_keras_model(untrained))
     found = boxed_images(untrained, folder, read_boxes(folder / "boxes.csv"), 100, "folder", engine)
     (problem,) = found.problems
     assert said in problem
@@ -247,7 +250,7 @@ def test_planted_evidence_is_found_by_the_kinds_of_map_that_look_closely(tmp_pat
     model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
     model.fit(preprocess(pictures[:half], "densenet"), sick[:half].astype(int), batch_size=32, epochs=8, verbose=0)
     boxes = write(tmp_path / "images", pictures[half:], sick[half:], corners[half:])
-    bundle, engine = bundle_of(model, tmp_path / "bundle"), GradientEngine(model)
+    bundle, engine = bundle_of(model, tmp_path / "bundle"), TensorFlowEngine(model)
     boxed = boxed_images(bundle, tmp_path / "images", read_boxes(boxes), 40, "folder", engine)
     assert (boxed.subject.scores.argmax(1) == 1).mean() > 0.95, "the spots were not learnt"
     passes = passes_of(settings_of(["all"], ExplanationSettings()))

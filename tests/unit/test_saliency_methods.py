@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from heatdrop.errors import InvalidRequest
-from heatdrop.saliency import GradientEngine, maps_by
+from heatdrop.saliency import GradientEngine, MakeMaps, maps_by
 from heatdrop.saliency.integrated import blurred, integrated_gradients
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings
 
 HEIGHT, WIDTH = 40, 32
@@ -36,7 +37,14 @@ def image() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def engine() -> GradientEngine:
-    return GradientEngine(reader("softmax"))
+    return TensorFlowEngine(reader("softmax"))
+
+
+def made_ready(settings: ExplanationSettings, engine: GradientEngine) -> MakeMaps:
+    def no_activations(method: str) -> MakeMaps:
+        raise AssertionError(f"{method} is tested elsewhere")
+
+    return maps_by(settings, engine, no_activations, ESTIMATORS)
 
 
 def test_integrated_gradients_of_a_linear_score_are_its_weights_times_what_sets_the_image_apart(
@@ -55,7 +63,7 @@ def test_integrated_gradients_of_a_linear_score_are_its_weights_times_what_sets_
 @pytest.mark.parametrize("method", METHODS)
 def test_map_points_at_what_the_model_looks_at(method: str, activation: str | None, image: np.ndarray) -> None:
     model = reader(activation)
-    make = maps_by(ExplanationSettings(method=method), model, GradientEngine(model), ESTIMATORS)
+    make = made_ready(ExplanationSettings(method=method), TensorFlowEngine(model))
     found = make(image[None], np.array([[1]]))
     raw = found.maps[method][0, 0]
     assert raw.shape == (HEIGHT, WIDTH)
@@ -74,10 +82,10 @@ def test_same_settings_give_the_same_bits_and_only_random_methods_heed_the_seed(
     keras.utils.set_random_seed(1)
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 5, activation="relu")(inputs))
     model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
-    engine = GradientEngine(model)
+    engine = TensorFlowEngine(model)
 
     def made(seed: int) -> np.ndarray:
-        make = maps_by(ExplanationSettings(method=method, seed=seed, samples=7), model, engine, ESTIMATORS)
+        make = made_ready(ExplanationSettings(method=method, seed=seed, samples=7), engine)
         return make(image[None], np.array([[2, 0]])).maps[method]
 
     assert made(0).shape == (1, 2, HEIGHT, WIDTH)
@@ -88,9 +96,7 @@ def test_same_settings_give_the_same_bits_and_only_random_methods_heed_the_seed(
 def test_constant_image_is_left_empty_with_a_warning(engine: GradientEngine) -> None:
     flat = np.full((1, HEIGHT, WIDTH, 3), 0.5, np.float32)
     for method in METHODS:
-        found = maps_by(ExplanationSettings(method=method), reader("softmax"), engine, ESTIMATORS)(
-            flat, np.array([[1]])
-        )
+        found = made_ready(ExplanationSettings(method=method), engine)(flat, np.array([[1]]))
         assert not found.maps[method].any()
         assert "no signal" in found.warnings[0][0]
 
@@ -98,6 +104,6 @@ def test_constant_image_is_left_empty_with_a_warning(engine: GradientEngine) -> 
 def test_integrated_gradients_without_a_step_are_refused(engine: GradientEngine, image: np.ndarray) -> None:
     settings = ExplanationSettings(method="integrated_gradients", samples=0)
     with pytest.raises(InvalidRequest, match="1 step or more"):
-        maps_by(settings, reader("softmax"), engine, ESTIMATORS)
+        made_ready(settings, engine)
     with pytest.raises(InvalidRequest, match="steps is 0"):
         integrated_gradients(engine, image[None], steps=0)

@@ -63,7 +63,7 @@ def certify(
     found = open_bundle(bundle)
     with native_output_hidden():
         from heatdrop.model.source import keep_certificates
-        from heatdrop.saliency import run_batches_in_parallel
+        from heatdrop.saliency.parallelism import run_batches_in_parallel
         from heatdrop.trust.certify import certify as measure
         from heatdrop.trust.kinds import settings_of
 

@@ -14,9 +14,8 @@ from heatdrop.cli import console
 from heatdrop.cli.options import Json
 from heatdrop.cli.targets import Folder, Local, Stack, find_target
 from heatdrop.errors import InvalidRequest
-from heatdrop.model.typicality import in_words
 from heatdrop.text import counted
-from heatdrop.vocabulary import DISCLAIMER, State
+from heatdrop.vocabulary import DISCLAIMER, State, unusual_in_words
 
 Format = Literal["table", "csv", "parquet", "json"]
 
@@ -84,7 +83,7 @@ def show(
         facts.append(("model", f"{record['model']['name']} {record['model']['version']}"))
     if record["unusual"] is not None:
         facts.append(
-            ("unusual", in_words(record["unusual"]) or f"less usual than {record['unusual']:.0%} of the images")
+            ("unusual", unusual_in_words(record["unusual"]) or f"less usual than {record['unusual']:.0%} of the images")
         )
     if record["trust"]:
         facts.append(("its maps", record["trust"]))

@@ -17,12 +17,10 @@ from heatdrop.explaining.methods import kind_of, method_of, method_provenance
 from heatdrop.images import Limits
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.classifier import model_input
-from heatdrop.model.loading import load_keras_model
-from heatdrop.model.typicality import in_words
 from heatdrop.saliency import SaliencyMaps
 from heatdrop.timing import milliseconds
 from heatdrop.version import __version__
-from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings, Prediction
+from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings, Prediction, unusual_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +56,7 @@ class Explanation:
 
 
 class Explainer:
-    """A bundle's Keras model and its compiled gradients: loaded once, used for many images."""
+    """A bundle's gradients: loaded once, used for many images."""
 
     def __init__(
         self,
@@ -66,15 +64,25 @@ class Explainer:
         settings: ExplanationSettings,
         limits: Limits = Limits(),
         decode: Callable[..., images.DecodedImage] = images.decode,
+        *,
+        on_gpu: bool = False,
     ) -> None:
-        """Load the model; ``decode`` reads images, as ``images.decode`` does.
+        """Load the model.
+
+        Args:
+            bundle: of the model.
+            settings: how images are explained.
+            limits: what images may be as large as.
+            decode: reads images, as ``images.decode`` does.
+            on_gpu: whether to explain on a GPU, which takes TensorFlow.
 
         Raises:
             InvalidBundle: the model is missing, changed, or cannot be loaded safely.
             InvalidRequest: the method asked for cannot explain it.
+            TensorFlowMissing: it can only be explained by TensorFlow, which is not installed.
         """
         self.bundle, self.settings, self.limits, self._decode = bundle, settings, limits, decode
-        self._make_maps = method_of(load_keras_model(bundle), settings)
+        self._make_maps = method_of(bundle, settings, on_gpu=on_gpu)
 
     def explain(self, data: bytes, predictions: Sequence[Prediction], unusual: float | None = None) -> Explanation:
         """Make the heatmaps of an image for the best of its classes.
@@ -98,7 +106,7 @@ class Explainer:
         picture = rendering.at_display_size(self._decode(data, at_least=display_side, limits=self.limits).pixels)
         seen = images.resize(image.pixels, bundle.size)
         trust = bundle.trust_in(kind_of(self.settings, result, drawn))
-        remarks = [DISCLAIMER, f"Can such maps of this model be trusted? {trust}", in_words(unusual)]
+        remarks = [DISCLAIMER, f"Can such maps of this model be trusted? {trust}", unusual_in_words(unusual)]
         note = rendering.note(" ".join(filter(None, remarks)))
         wants_dicom = self.settings.dicom and image.format == "DICOM"
         heatmaps = []

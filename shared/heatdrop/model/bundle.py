@@ -1,9 +1,10 @@
 """A model bundle: a folder with all that prediction and explanation need, and the digest of each of its files.
 
-    bundle.json     name, version, input, preprocessing, digests, how it was trained
-    labels.json     the class names, in the order of the model's outputs
-    model.tflite    for prediction (LiteRT)
-    model.keras     for explanation (TensorFlow)
+    bundle.json       name, version, input, preprocessing, digests, how it was trained
+    labels.json       the class names, in the order of the model's outputs
+    model.tflite      for prediction (LiteRT)
+    gradients.tflite  for explanation without TensorFlow (LiteRT), where the model's gradients could be exported
+    model.keras       for explanation (TensorFlow)
 
 ``bundle.json`` is written last, so a half-written bundle has none.
 """
@@ -17,6 +18,7 @@ from typing import Annotated, Any, TypeGuard
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heatdrop.errors import InvalidBundle
+from heatdrop.head import GradientGraph
 from heatdrop.model.certificate import Certificate, MapKind, merged, trust_in, with_several_certificates
 from heatdrop.model.preprocessing import Convention
 from heatdrop.text import first_problem
@@ -27,9 +29,11 @@ DESCRIPTION = "bundle.json"
 LABELS = "labels.json"
 LITERT_MODEL = "model.tflite"
 KERAS_MODEL = "model.keras"
+GRADIENTS = "gradients.tflite"
 PARTIAL = "bundle.json.partial"
 """The description while it is being written, before it takes the place of the old one."""
 FILES = (LABELS, LITERT_MODEL, KERAS_MODEL)
+"""What every bundle has, beside its description."""
 
 
 class BundleDescription(BaseModel):
@@ -48,6 +52,8 @@ class BundleDescription(BaseModel):
     """How far its maps can be trusted: one for each kind of map that was measured."""
     distances: tuple[float, ...] | None = None
     """How far the validation images' features are from their centre, as quantiles at equal steps; None if unknown."""
+    gradients: GradientGraph | None = None
+    """What ``gradients.tflite`` computes; None where there is none, as in bundles of older versions."""
     source_digest: str | None = None
     """What it was built from, for the bundle that comes with Heatdrop."""
 
@@ -80,8 +86,13 @@ class Bundle(BaseModel):
         """What is known of the trustworthiness of its maps of a kind, in a sentence or two."""
         return trust_in(self.description.certificates, kind)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of its files, all but its description."""
+        return (*FILES, GRADIENTS) if self.description.gradients else FILES
+
     def read(self, name: str) -> bytes:
-        """The bytes of one of ``FILES``, after checking them against their digest.
+        """The bytes of one of its ``files``, after checking them against their digest.
 
         Raises:
             InvalidBundle: the file is missing or is not the one that was packed.

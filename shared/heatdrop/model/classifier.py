@@ -72,15 +72,19 @@ class Classifier:
 
     def look_at(self, image: DecodedImage) -> Seen:
         """All classes of one image, and how unusual it is."""
-        self._interpreter.set_tensor(self._input, model_input(image, self.bundle)[None])
-        self._interpreter.invoke()
-        scores = self._interpreter.get_tensor(self._output)[0]
-        if len(scores) == 1:
-            # One sigmoid unit: the probability of the second class.
-            scores = np.array([1 - scores[0], scores[0]], np.float32)
+        scores = self.scores(model_input(image, self.bundle))
         return Seen(rank(self.bundle.labels, scores), self._unusual())
 
+    def scores(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(H, W, 3), preprocessed, to (classes,): the probability of each class, in the order of the labels."""
+        self._interpreter.set_tensor(self._input, inputs[None])
+        self._interpreter.invoke()
+        scores: NDArray[np.float32] = self._interpreter.get_tensor(self._output)[0]
+        # One sigmoid unit: the probability of the second class.
+        return scores if len(scores) > 1 else np.array([1 - scores[0], scores[0]], np.float32)
+
     def _unusual(self) -> float | None:
+        """How unusual the image is whose scores were computed last."""
         known = self.bundle.description.distances
         if self._distance is None or known is None:
             return None

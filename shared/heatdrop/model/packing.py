@@ -17,6 +17,7 @@ from heatdrop.model.certificate import Certificate
 from heatdrop.model.classifier import Classifier
 from heatdrop.model.explainability import check_explainable, trial_pictures
 from heatdrop.model.export import for_prediction, to_litert
+from heatdrop.model.gradients import gradients_of
 from heatdrop.model.labels import read_labels
 from heatdrop.model.loading import load_keras_file
 from heatdrop.model.preprocessing import CONVENTIONS, Convention, preprocess
@@ -41,6 +42,7 @@ def pack(
 ) -> Bundle:
     """Write ``model`` as a bundle to ``folder``. A bundle that is there stays whole until it is replaced at the end.
 
+    The gradients of its scores are packed with it, where LiteRT can compute them, so that heatmaps need no TensorFlow.
     The model is packed in float32 and without layers that only augment images in training.
 
     Args:
@@ -72,15 +74,20 @@ def pack(
         staging = Path(scratch) / "bundle"
         staging.mkdir()
         model.save(staging / bundles.KERAS_MODEL, include_optimizer=False)
-        check_explainable(load_keras_file(staging / bundles.KERAS_MODEL), preprocess_as)
+        reread = load_keras_file(staging / bundles.KERAS_MODEL)
+        trial = check_explainable(reread, preprocess_as)
         (staging / bundles.LITERT_MODEL).write_bytes(to_litert(model, typicality.gaussian if typicality else None))
+        graph, gradients = gradients_of(reread, trial) or (None, None)
+        if graph:
+            (staging / bundles.GRADIENTS).write_bytes(graph)
         (staging / bundles.LABELS).write_text(json.dumps(list(labels), indent=2))
         description = BundleDescription(
             model=ModelName(name=name, version=_version(model, labels, preprocess_as)),
             height=height,
             width=width,
             preprocess=preprocess_as,
-            digests={file: bundles.digest((staging / file).read_bytes()) for file in bundles.FILES},
+            digests={file.name: bundles.digest(file.read_bytes()) for file in sorted(staging.iterdir())},
+            gradients=gradients,
             training=training,
             certificates=tuple(certificates),
             distances=typicality.quantiles if typicality else None,
@@ -101,7 +108,7 @@ def check_free(folder: Path) -> None:
         InvalidRequest: the folder holds something else, is a file, or is the working folder.
     """
     if folder.is_dir():
-        parts = {*bundles.FILES, bundles.DESCRIPTION, bundles.PARTIAL}
+        parts = {*bundles.FILES, bundles.GRADIENTS, bundles.DESCRIPTION, bundles.PARTIAL}
         others = sorted({path.name for path in folder.iterdir()} - parts)
         if others:
             raise InvalidRequest(f"{folder} holds {others[0]}, which is no part of a bundle; name another folder")

@@ -16,8 +16,6 @@ from heatdrop.errors import InvalidBundle
 
 DIRECTIONS = 64
 """Directions in which the spread of the features is kept; in all others it is taken to be the same."""
-UNUSUAL = 0.99
-"""From this share on, a result says of its own accord that the image is unusual."""
 
 _SHARES = np.linspace(0, 1, 201)
 
@@ -128,12 +126,3 @@ def unusual(distance: float, quantiles: tuple[float, ...]) -> float:
     if not np.isfinite(distance):
         return 1.0
     return round(float(np.interp(distance, quantiles, np.linspace(0, 1, len(quantiles)))), 3)
-
-
-def in_words(share: float | None) -> str:
-    """How unusual an image is, in a sentence; empty where that is not known or the image is nothing special."""
-    if share is None or share < UNUSUAL:
-        return ""
-    if share >= 1:
-        return "This image is less usual than all validation images: the model may not know its kind."
-    return f"This image is less usual than {share:.1%} of the validation images: the model may not know its kind."

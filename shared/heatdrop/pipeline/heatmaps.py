@@ -25,7 +25,7 @@ from heatdrop.errors import HeatdropError, InvalidBundle, RecordGone
 from heatdrop.explaining.explainer import Explainer, Explanation
 from heatdrop.images import Limits
 from heatdrop.images.guarded import GuardedDecoder
-from heatdrop.model.bundle import KERAS_MODEL, Bundle
+from heatdrop.model.bundle import Bundle
 from heatdrop.model.gpu import find_gpus
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.correlation import correlated
@@ -149,7 +149,7 @@ class HeatmapJob:
         gpus = find_gpus(required=self._settings.require_gpu)
         bundle = self._bundle_of(manifest)
         started = time.perf_counter()
-        explainer = Explainer(bundle, manifest.settings, self._limits, decoder.decode)
+        explainer = Explainer(bundle, manifest.settings, self._limits, decoder.decode, on_gpu=bool(gpus))
         seconds = round(time.perf_counter() - started, 1)
         logger.info("model loaded", seconds=seconds, images=len(manifest.images), gpus=gpus)
         return explainer
@@ -163,9 +163,9 @@ class HeatmapJob:
         own, named = self._settings.bundle_uri, manifest.bundle_uri
         held = model_at(own)
         if held == manifest.model:
-            return open_bundle_at(own, KERAS_MODEL)
+            return open_bundle_at(own)
         if named and in_s3(named) and model_at(named) == manifest.model:
-            return open_bundle_at(named, KERAS_MODEL)
+            return open_bundle_at(named)
         if named and in_s3(named):
             advice = "Let heatmap jobs read that place (parameter BundlesUnder), then redrive the image"
         else:

@@ -25,7 +25,6 @@ from heatdrop.aws.storage import Manifest, ManifestEntry, Storage
 from heatdrop.errors import RejectedImage, SourceMissing
 from heatdrop.images import Limits
 from heatdrop.images.guarded import GuardedDecoder
-from heatdrop.model.bundle import LITERT_MODEL
 from heatdrop.model.classifier import Classifier
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.correlation import correlated
@@ -59,7 +58,7 @@ class Ingest:
         # Its process starts while this one loads the model.
         self._decoder.start()
         self._bundle_uri, self._job_definition = settings.bundle_uri, settings.job_definition
-        self._classifier = Classifier(open_bundle_at(settings.bundle_uri, LITERT_MODEL))
+        self._classifier = Classifier(open_bundle_at(settings.bundle_uri))
         items = ItemTable(settings.images_table, settings.layout)
         self._images, self._models = ImageTable(items), ModelTable(items)
         self._storage = Storage(settings.results_bucket)

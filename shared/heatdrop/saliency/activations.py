@@ -1,8 +1,6 @@
-"""Class activation maps, computed by tf-keras-vis: coarser than SmoothGrad, and one pass an image.
+"""Class activation maps, computed by tf-keras-vis: coarser than SmoothGrad, and one pass an image and class.
 
-- ``gradcam``: Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, "Grad-CAM", ICCV 2017
-- ``gradcam++``: Chattopadhay, Sarkar, Howlader, Balasubramanian, "Grad-CAM++", WACV 2018
-- ``layercam``: Jiang, Zhang, Hou, Cheng, Wei, "LayerCAM", IEEE TIP 2021
+``class_activation`` computes the same ones without TensorFlow, and says where they come from.
 """
 
 import warnings
@@ -14,11 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from heatdrop.errors import InvalidRequest
-from heatdrop.saliency import checks
-from heatdrop.saliency.engine import GradientEngine, engine_of
+from heatdrop.saliency.class_activation import collected
+from heatdrop.saliency.gradient_engine import Classes, Float, GradientEngine
 from heatdrop.saliency.logits import logits_model
-from heatdrop.saliency.maps import Float, SaliencyMaps, empty_invalid
-from heatdrop.saliency.scores import Head
+from heatdrop.saliency.maps import SaliencyMaps
+from heatdrop.saliency.scores import ScoreNetworks
+from heatdrop.saliency.tensorflow_engine import engine_of
 from heatdrop.vocabulary import ACTIVATION_METHODS, ActivationMethod
 
 
@@ -40,48 +39,18 @@ class ActivationMaps:
             raise InvalidRequest(f"method is {method!r}; choose one of {', '.join(ACTIVATION_METHODS)}")
         self.method = method
         self._engine = engine_of(model)
-        self._explain = _method(method, model, layer, self._engine.head)
+        self._explain = _method(method, model, layer, self._engine.scores)
 
     def maps(self, images: ArrayLike, classes: ArrayLike | None = None, *, top: int = 3) -> SaliencyMaps:
-        """Explain images.
+        """Explain images, see ``class_activation.collected``."""
+        return collected(self._engine, self._maps_of, self.method, images, classes, top)
 
-        Args:
-            images: (B, H, W, C) float32, already preprocessed.
-            classes: (B, K) class indices to explain; the ``top`` best of each image by default.
-            top: how many classes to explain when ``classes`` is not given (at most the model has).
-
-        Returns:
-            Maps under the method's name, 0 or more, of no unit: the layer's map enlarged to H x W linearly.
-
-        Raises:
-            InvalidRequest: an argument has the wrong shape or is out of its range; the message names it.
-        """
-        batch = checks.images(images, self._engine.input_shape)
-        scores = self._engine.predict(batch)
-        chosen = checks.classes(classes, scores, top)
-        maps = np.zeros((*chosen.shape, *batch.shape[1:3]), np.float32)
-        remarks = []
-        for index, image in enumerate(batch):
-            for position, number in enumerate(chosen[index]):
-                maps[index, position] = self._explain(_score(self._engine, int(number)), image)
-            found = {str(self.method): maps[index]}
-            said = empty_invalid(found, {self.method: np.zeros_like(maps[index])}, image, chosen[index])
-            remarks.append((*said, *self._engine.head.missing("logit")))
-        return SaliencyMaps(
-            maps={self.method: maps},
-            standard_errors={},
-            relative_errors={},
-            classes=chosen,
-            scores=np.take_along_axis(scores, chosen, axis=1),
-            samples=np.zeros(len(batch), np.int64),
-            converged=np.ones(len(batch), np.bool_),
-            score=self._engine.head.explained("logit"),
-            warnings=tuple(remarks),
-        )
+    def _maps_of(self, image: Float, classes: Classes) -> Float:
+        return np.stack([self._explain(_score(self._engine, int(number)), image) for number in classes])
 
 
 def _method(
-    method: ActivationMethod, model: keras.Model, layer: str | None, head: Head
+    method: ActivationMethod, model: keras.Model, layer: str | None, scores: ScoreNetworks
 ) -> Callable[[Any, Float], Float]:
     # Imported here: only these methods need it.
     from tf_keras_vis.gradcam import Gradcam
@@ -94,7 +63,7 @@ def _method(
     if layer is None and not any(isinstance(known, keras.layers.Conv2D) for known in model.layers):
         raise InvalidRequest("model has no convolution of its own (one inside a nested model does not count)")
     kind = {"gradcam": Gradcam, "gradcam++": GradcamPlusPlus, "layercam": Layercam}[method]
-    method_of_model = kind(logits_model(model, head.squash_layers))
+    method_of_model = kind(logits_model(model, scores.squash_layers))
     options = {"penultimate_layer": layer, "seek_penultimate_conv_layer": layer is None, "normalize_cam": False}
 
     def explain(score: Any, image: Float) -> Float:

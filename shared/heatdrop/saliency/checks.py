@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heatdrop.errors import InvalidRequest
+from heatdrop.head import SCORES, Head, Score
 from heatdrop.saliency.maps import Float
 from heatdrop.saliency.noise import SAMPLINGS, Sampling
-from heatdrop.saliency.scores import SCORES, Head, Score
 from heatdrop.saliency.statistics import powers_needed
 from heatdrop.vocabulary import Estimator
 
@@ -35,7 +35,7 @@ class Settings:
         powers_needed(self.estimators)
         if self.score not in SCORES:
             raise InvalidRequest(f"score is {self.score!r}; choose one of {', '.join(SCORES)}")
-        if self.score == "probability" and self.score not in head.networks:
+        if self.score == "probability" and self.score not in head.scores:
             raise InvalidRequest("score is 'probability', but the model ends in its logits; use 'logit'")
         if self.sampling not in SAMPLINGS:
             raise InvalidRequest(f"sampling is {self.sampling!r}; choose one of {', '.join(SAMPLINGS)}")

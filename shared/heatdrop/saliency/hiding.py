@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heatdrop.saliency import checks
-from heatdrop.saliency.engine import GradientEngine
+from heatdrop.saliency.gradient_engine import GradientEngine
 from heatdrop.saliency.integrated import blurred
 from heatdrop.saliency.maps import Float, SaliencyMaps, empty_invalid
 from heatdrop.saliency.noise import image_key
@@ -61,7 +61,7 @@ def hiding_maps(
     chosen = checks.classes(classes, scores, top)
     maps = np.zeros((*chosen.shape, *batch.shape[1:3]), np.float32)
     warnings = []
-    ends_in_logits = "probability" not in engine.head.networks
+    ends_in_logits = "probability" not in engine.head.scores
     for index, image in enumerate(batch):
         if np.ptp(image):
             occluding = method == "occlusion"

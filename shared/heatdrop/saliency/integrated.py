@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heatdrop.errors import InvalidRequest
+from heatdrop.head import Score
 from heatdrop.saliency import checks
-from heatdrop.saliency.engine import GradientEngine, GraphSpec
+from heatdrop.saliency.gradient_engine import GradientEngine, GraphSpec
 from heatdrop.saliency.maps import Float, SaliencyMaps, empty_invalid, score_warnings
 from heatdrop.saliency.noise import image_key, standard_normals
-from heatdrop.saliency.scores import Score
 
 NAME = "integrated_gradients"
 

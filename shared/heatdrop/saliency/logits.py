@@ -13,8 +13,8 @@ def logits_model(model: keras.Model, squashes: Collection[str]) -> keras.Model:
 
     Args:
         model: a functional or sequential classifier.
-        squashes: the paths of the layers that squash, as ``Head.squash_layers`` has them; ``base/scores`` is the layer
-            ``scores`` of the nested model ``base``. That model's layers become layers of the copy.
+        squashes: the paths of the layers that squash, as ``ScoreNetworks.squash_layers`` has them. ``base/scores`` is
+            the layer ``scores`` of the nested model ``base``, whose layers become layers of the copy.
     """
     # The first copy lends its layers, whose activations are changed; the second one has them connected anew.
     lender = _copy(model)

@@ -3,27 +3,34 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from heatdrop.errors import InvalidRequest
-from heatdrop.saliency.activations import ActivationMaps
-from heatdrop.saliency.engine import GradientEngine
+from heatdrop.saliency.gradient_engine import GradientEngine
 from heatdrop.saliency.hiding import hiding_maps
 from heatdrop.saliency.integrated import integrated_gradients
 from heatdrop.saliency.maps import SaliencyMaps
 from heatdrop.saliency.smoothgrad import smoothgrad
-from heatdrop.vocabulary import Estimator, ExplanationSettings
+from heatdrop.vocabulary import ActivationMethod, Estimator, ExplanationSettings
 
 MakeMaps = Callable[[NDArray[np.float32], NDArray[np.int64]], SaliencyMaps]
 """Makes the maps of preprocessed images (B, H, W, C) for class indices (B, K)."""
 
 
 def maps_by(
-    settings: ExplanationSettings, model: keras.Model, engine: GradientEngine, estimators: Sequence[Estimator]
+    settings: ExplanationSettings,
+    engine: GradientEngine,
+    activation_maps: Callable[[ActivationMethod], MakeMaps],
+    estimators: Sequence[Estimator],
 ) -> MakeMaps:
     """The method that ``settings`` ask for; SmoothGrad makes all ``estimators`` at once.
+
+    Args:
+        settings: which method, and how.
+        engine: of the model.
+        activation_maps: makes a class activation map ready: each engine has its own way.
+        estimators: of SmoothGrad.
 
     Raises:
         InvalidRequest: the method cannot explain this model.
@@ -50,4 +57,4 @@ def maps_by(
         )
     if method == "occlusion" or method == "rise":
         return partial(hiding_maps, engine, method=method, seed=settings.seed)
-    return ActivationMaps(model, method).maps
+    return activation_maps(method)

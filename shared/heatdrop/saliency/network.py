@@ -37,23 +37,31 @@ class Network:
         compute = self.build_values(dtype)
         return lambda x: tf.cast(compute(tf.cast(x, dtype))[-1], tf.float32)
 
-    def build_values(self, dtype: Any = tf.float32) -> Function:
-        """The network as a function from its input to the values of all its nodes, in their order."""
-        functions = [None if node.operation is None else _built(node.operation, dtype) for node in self.nodes]
+    def build_values(self, dtype: Any = tf.float32, *, plain: bool = False) -> Function:
+        """The network as a function from its input to the values of all its nodes, in their order.
+
+        Args:
+            dtype: the TensorFlow type that is computed in.
+            plain: leave the gradients to TensorFlow, see ``Operation.build_plain``.
+
+        Returns:
+            A function of the input; or of the values of the first nodes, as a list, which computes the others.
+        """
+        functions = [None if node.operation is None else _built(node.operation, dtype, plain) for node in self.nodes]
         sources = [[value.index for value in node.inputs] for node in self.nodes]
 
-        def compute(x: Any) -> list[Any]:
-            values = [x]
-            for function, inputs in zip(functions[1:], sources[1:], strict=True):
+        def compute(given: Any) -> list[Any]:
+            values = list(given) if isinstance(given, list) else [given]
+            for function, inputs in zip(functions[len(values) :], sources[len(values) :], strict=True):
                 values.append(function(*(values[index] for index in inputs)))  # type: ignore[misc]
             return values
 
         return compute
 
 
-def _built(operation: Operation, dtype: Any) -> Function:
+def _built(operation: Operation, dtype: Any, plain: bool) -> Function:
     """The operation as a function. Whole numbers become floats before all but Keras's own, as Keras does it."""
-    function = operation.build(dtype)
+    function = operation.build_plain(dtype) if plain else operation.build(dtype)
     if isinstance(operation, Opaque | Item):
         return function
     return lambda *tensors: function(*(tf.cast(tensor, dtype) for tensor in tensors))

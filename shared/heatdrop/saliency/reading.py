@@ -99,3 +99,13 @@ def _opaque_call(layer: Any, inputs: list[Value], arguments: Any) -> tuple[Any, 
     if isinstance(layer, keras.Layer) and "training" in inspect.signature(layer.call).parameters:
         kwargs = {**kwargs, "training": False}
     return layer, (args, kwargs)
+
+
+def last_convolution(model: keras.Model) -> str | None:
+    """The path of the last convolution among the layers of a model, as tf-keras-vis looks for it."""
+    for layer in reversed(model.layers):
+        if isinstance(layer, keras.layers.Conv1D | keras.layers.Conv2D | keras.layers.Conv3D):
+            return str(layer.name)
+        if is_graph(layer) and (found := last_convolution(layer)):
+            return f"{layer.name}/{found}"
+    return None

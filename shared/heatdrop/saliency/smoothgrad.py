@@ -6,26 +6,27 @@ The gradient of a class score is averaged over noisy copies of the image.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
+from heatdrop.head import Score
 from heatdrop.saliency import batches, checks
-from heatdrop.saliency.engine import GradientEngine, GraphSpec, engine_of
+from heatdrop.saliency.gradient_engine import GradientEngine, GraphSpec, OutOfMemory
 from heatdrop.saliency.maps import Float, SaliencyMaps, empty_invalid, relative_error, score_warnings
 from heatdrop.saliency.noise import BLOCK, Sampling, image_key, standard_normals
-from heatdrop.saliency.scores import Score
 from heatdrop.saliency.statistics import RunningSums, powers_needed
 from heatdrop.vocabulary import Estimator
+
+if TYPE_CHECKING:
+    import keras
 
 logger = logging.getLogger(__name__)
 
 
 def smoothgrad(
-    model: keras.Model | GradientEngine,
+    model: "keras.Model | GradientEngine",
     images: ArrayLike,
     classes: ArrayLike | None = None,
     *,
@@ -67,7 +68,7 @@ def smoothgrad(
     Raises:
         InvalidRequest: an argument has the wrong shape or is out of its range; the message names it.
     """
-    engine = engine_of(model)
+    engine = model if isinstance(model, GradientEngine) else _engine_of(model)
     batch = checks.images(images, engine.input_shape)
     given = None if noise is None else checks.noise(noise, samples, batch)
     settings = checks.Settings(tuple(estimators), score, samples, noise_level, sampling, batch_size, tolerance)
@@ -98,6 +99,13 @@ def smoothgrad(
             for index, result in enumerate(results)
         ),
     )
+
+
+def _engine_of(model: "keras.Model") -> GradientEngine:
+    # Imported here, so that explaining by another engine needs no TensorFlow.
+    from heatdrop.saliency.tensorflow_engine import engine_of
+
+    return engine_of(model)
 
 
 def _sampling(settings: checks.Settings, *, given: bool) -> Sampling | Literal["given"] | None:
@@ -198,7 +206,7 @@ def _add_samples(
         upcoming = division.next_batches(sums.count, engine.parallel_batches)
         try:
             found = engine.map_parallel(sums_of, upcoming)
-        except tf.errors.ResourceExhaustedError:
+        except OutOfMemory:
             if division.size == 1:
                 raise
             limit = division.size // 2

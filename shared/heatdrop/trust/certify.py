@@ -19,6 +19,7 @@ from heatdrop.model.grading import Figures
 from heatdrop.model.loading import load_keras_model
 from heatdrop.model.preprocessing import preprocess
 from heatdrop.saliency import GradientEngine
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 from heatdrop.trust.baselines import Pixels
 from heatdrop.trust.boxes import BoxedImages, boxed_images, read_boxes
 from heatdrop.trust.images import Subject, draw_subject
@@ -110,7 +111,7 @@ def certify(
         InvalidRequest: none of the kinds can explain this model.
     """
     model = load_keras_model(bundle)
-    engine = GradientEngine(model)
+    engine = TensorFlowEngine(model)
     subject = draw_subject(bundle, folder, count, rule, engine)
     boxed = boxed_images(bundle, folder, read_boxes(boxes), count, rule, engine) if boxes else None
     seed = settings[0].seed
@@ -221,7 +222,7 @@ def _randomised(
         found[layers] = _explain(
             passes,
             shuffled,
-            GradientEngine(shuffled),
+            TensorFlowEngine(shuffled),
             subject,
             count,
             seed,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from heatdrop.errors import InvalidRequest
 from heatdrop.model.certificate import MapKind
 from heatdrop.saliency import GradientEngine, maps_by
+from heatdrop.saliency.activations import ActivationMaps
 from heatdrop.trust.measures import Map
 from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings, Method
 
@@ -38,7 +39,7 @@ class MapPass:
         """
         first = self.settings[0].model_copy(update={"seed": seed})
         estimators = tuple(settings.estimator for settings in self.settings)
-        make_maps = maps_by(first, model, engine, estimators)
+        make_maps = maps_by(first, engine, lambda method: ActivationMaps(model, method).maps, estimators)
 
         def make(image: NDArray[np.float32], number: int) -> dict[MapKind, Map]:
             found = make_maps(image[None], np.array([[number]]))

@@ -55,7 +55,7 @@ def with_features(model: keras.Model) -> keras.Model | None:
     heads = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
     if not heads or len(heads[-1].input.shape) != 2:
         return None
-    return keras.Model(model.inputs, [model.outputs[0], heads[-1].input])
+    return keras.Model(model.inputs[0], [model.outputs[0], heads[-1].input])
 
 
 def to_litert(model: keras.Model, gaussian: Gaussian | None = None) -> bytes:

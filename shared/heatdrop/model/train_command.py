@@ -155,7 +155,7 @@ def _typicality(trainer: Trainer, model: keras.Model) -> Typicality | None:
     both = with_features(model)
     if both is None:
         return None
-    features = keras.Model(both.inputs, both.outputs[1])
+    features = keras.Model(both.inputs[0], both.outputs[1])
     size = trainer.recipe.stages[-1].size
     some = trainer.training.pixels[:: -(-len(trainer.training) // TYPICAL_IMAGES)]
     return Typicality.measure(*(trainer.predict(features, part, size) for part in (some, trainer.validation.pixels)))

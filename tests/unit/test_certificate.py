@@ -100,7 +100,7 @@ def test_grade_and_sentence_follow_from_the_figures(checks: tuple[Check, ...], g
     found = certificate(DEFAULT, *checks)
     assert found.grade == grade
     assert words in found.sentence
-    assert found.summary.startswith(f"{grade}. {found.sentence}")
+    assert found.summary == f"{grade} (2026-11-27, 40 images). {found.sentence}"
 
 
 def test_model_that_guesses_has_maps_that_explain_nothing() -> None:

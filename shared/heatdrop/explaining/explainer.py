@@ -106,7 +106,7 @@ class Explainer:
         picture = rendering.at_display_size(self._decode(data, at_least=display_side, limits=self.limits).pixels)
         seen = images.resize(image.pixels, bundle.size)
         trust = bundle.trust_in(kind_of(self.settings, result, drawn))
-        remarks = [DISCLAIMER, f"Can such maps of this model be trusted? {trust}", unusual_in_words(unusual)]
+        remarks = [DISCLAIMER, f"Trust in such maps of this model: {trust.rstrip('.')}.", unusual_in_words(unusual)]
         note = rendering.note(" ".join(filter(None, remarks)))
         wants_dicom = self.settings.dicom and image.format == "DICOM"
         heatmaps = []

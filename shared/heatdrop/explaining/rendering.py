@@ -26,7 +26,9 @@ _SURE_TO_FIT = 12
 """Letters of a label that fit above the map in the title's usual size."""
 _PNG_LEVEL = 3
 """A third smaller than by OpenCV's own level, 1, for 15 ms a figure; higher levels take time and save little."""
-_NOTE_LETTERS = 165
+_DPI = 110
+_LINE_PIXELS = 16
+_NOTE_LETTERS = 134
 """Letters of a line of the note below a figure."""
 _HALVES = (0.01, 0.07, 0.485, 0.845), (0.505, 0.07, 0.485, 0.845)
 """Left, bottom, width and height of the figure's two pictures, as shares of its width and height."""
@@ -80,10 +82,11 @@ def figure(
 ) -> bytes:
     """The tutorial's figure as a PNG: the input (H, W, 3) beside the map (H, W) in ``jet``, alpha 0.8, min to max.
 
-    ``note`` stands below both.
+    ``note`` stands below both; each of its lines but the first one makes the figure higher.
     """
+    first_line, *more = note.splitlines() or [""]
     # Axes and titles have fixed places: laying them out takes matplotlib longer than drawing them.
-    canvas = Figure(figsize=(8, 4.4), dpi=110)
+    canvas = Figure(figsize=(8, 4.4), dpi=_DPI)
     left, right = (canvas.add_axes(place) for place in _HALVES)
     left.imshow(pixels)
     left.set_title("Input", y=1)
@@ -96,7 +99,7 @@ def figure(
         right.text(0.5, 0.5, "no signal", transform=right.transAxes, ha="center", color="white")
     for axes in (left, right):
         axes.axis("off")
-    canvas.text(0.5, 0.01, note, ha="center", fontsize=8, color="grey", parse_math=False)
+    canvas.text(0.5, 0.01, first_line, ha="center", fontsize=8, color="grey", parse_math=False)
     drawn = io.BytesIO()
     with warnings.catch_warnings():
         # A letter that matplotlib's font lacks is drawn as a box.
@@ -107,7 +110,20 @@ def figure(
             title.set_fontsize(float(title.get_fontsize()) * min(1.0, room))
         canvas.savefig(drawn, format="raw")
     width, height = (round(side) for side in canvas.bbox.size)
-    return picture(np.frombuffer(drawn.getvalue(), np.uint8).reshape(height, width, 4)[..., :3])
+    shown = np.frombuffer(drawn.getvalue(), np.uint8).reshape(height, width, 4)[..., :3]
+    return picture(np.vstack([shown, *(_line(text, width) for text in more)]))
+
+
+def _line(text: str, width: int) -> NDArray[np.uint8]:
+    """A line of a figure's note (h, ``width``, 3), to be put below it."""
+    canvas = Figure(figsize=(width / _DPI, _LINE_PIXELS / _DPI), dpi=_DPI)
+    canvas.text(0.5, 0.3, text, ha="center", fontsize=8, color="grey", parse_math=False)
+    drawn = io.BytesIO()
+    with warnings.catch_warnings():
+        # A letter that matplotlib's font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", "Glyph")
+        canvas.savefig(drawn, format="raw")
+    return np.frombuffer(drawn.getvalue(), np.uint8).reshape(_LINE_PIXELS, width, 4)[..., :3]
 
 
 def note(text: str) -> str:

@@ -149,7 +149,7 @@ class Certificate(FrozenModel):
     def summary(self) -> str:
         """What a result says: grade, alarms, the sentence, and what it is based on."""
         alarms = f", {len(self.alarms)} alarm{'s' if len(self.alarms) > 1 else ''}" if self.alarms else ""
-        return f"{self.grade}{alarms}. {self.sentence} ({self.measured_on}, {self.images} images)"
+        return f"{self.grade}{alarms} ({self.measured_on}, {self.images} images). {self.sentence}"
 
 
 def find_certificate(certificates: Iterable[Certificate], kind: MapKind) -> Certificate | None:

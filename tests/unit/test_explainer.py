@@ -90,7 +90,7 @@ def test_the_file_says_all_that_is_needed_to_make_the_map_again(explanation, tin
         "label": predictions[0].label,
         "probability": predictions[0].score,
         "model": {"name": "tiny", "version": tiny_bundle.model.version},
-        "certificate": "not measured",
+        "certificate": dict.fromkeys(ESTIMATORS, "not measured"),
         "input": {"height": 48, "width": 32, "preprocess": "densenet"},
         "units": "score per unit of preprocessed input, squared for squared and variance; maximum over channels",
         "warnings": [],
@@ -161,7 +161,7 @@ def test_the_file_says_what_was_differentiated_and_how_the_noise_was_drawn(
     assert said.get("sampling") == ("stratified" if settings.get("samples") else None)
 
 
-@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "layercam"])
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "layercam", "hirescam"])
 def test_other_methods_leave_their_map_under_their_name(tiny_bundle: Bundle, chest: bytes, predictions, method) -> None:
     explainer = Explainer(tiny_bundle, ExplanationSettings(method=method, top=1))
     found = arrays_of(explainer.explain(chest, predictions))

@@ -7,11 +7,11 @@ from keras import layers, ops
 
 from heatdrop.errors import InvalidRequest
 from heatdrop.saliency import LiteRtEngine, smoothgrad
-from heatdrop.saliency.activations import ActivationMaps
+from heatdrop.saliency.activations import ActivationMaps, last_convolution
 from heatdrop.saliency.class_activation import litert_maps
 from heatdrop.saliency.gradient_graph import export_gradients
 from heatdrop.saliency.noise import SAMPLINGS
-from heatdrop.saliency.reading import last_convolution
+from heatdrop.saliency.reading import read_network
 from heatdrop.saliency.scores import find_scores
 from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 from heatdrop.vocabulary import ACTIVATION_METHODS, ESTIMATORS
@@ -39,7 +39,7 @@ def model_of(head):
 
 
 def engines_of(model, cores=None):
-    layer = last_convolution(model)
+    layer = last_convolution(read_network(model))
     graph, description = export_gradients(find_scores(model, layer), model.input_shape[1:], layer)
     by_tensorflow = TensorFlowEngine(model)
     return LiteRtEngine(graph, description, by_tensorflow.predict, cores), by_tensorflow
@@ -122,7 +122,7 @@ def test_an_image_stops_at_its_tolerance_after_as_many_samples_as_with_tensorflo
 
 
 @pytest.mark.parametrize("method", ACTIVATION_METHODS)
-def test_class_activation_maps_are_those_of_tf_keras_vis(model, engine, method):
+def test_class_activation_maps_are_those_of_tensorflow(model, engine, method):
     wanted = ActivationMaps(model, method).maps(IMAGES, top=5)
     found = litert_maps(engine, IMAGES, top=5, method=method)
     np.testing.assert_allclose(found.maps[method], wanted.maps[method], rtol=1e-3, atol=1e-6)

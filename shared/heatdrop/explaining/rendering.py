@@ -2,6 +2,7 @@
 
 import io
 import json
+import textwrap
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,7 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from heatdrop import images
+from heatdrop.model.fitting import WHOLE, Place
 from heatdrop.text import printable
 from heatdrop.vocabulary import DISCLAIMER
 
@@ -35,7 +37,10 @@ _PNG = [
 """As large as zlib's third level makes pictures and maps of this kind, in a third of its time."""
 _DPI = 110
 _SIZE = 880, 484
-"""Width and height of the figure in pixels."""
+"""Width and height in pixels of the figure with a note of one line."""
+_LINE_PIXELS = 16
+_NOTE_LETTERS = 134
+"""Letters of a line of the note below a figure."""
 _TITLE_POINTS = 12
 _HALVES = (9, 41, 427, 409), (444, 41, 427, 409)
 """Left, top, width and height of the figure's two pictures in pixels."""
@@ -74,19 +79,34 @@ def picture(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.tobytes()
 
 
-def overlaid(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> NDArray[np.uint8]:
+def overlaid(pixels: NDArray[np.uint8], raw: NDArray[np.float32], place: Place = WHOLE) -> NDArray[np.uint8]:
     """The image (H, W, 3) with the map (h, w) over it in ``jet``, the more opaque the stronger the map is.
+
+    ``place`` is where in the image the map lies; what lies outside of it stays as it is.
 
     The map is clipped at its 99.5th percentile, so that a few pixels do not hide the rest. A map with no signal
     leaves the image as it is.
     """
     pixels = at_display_size(pixels)
-    height, width = pixels.shape[:2]
-    strength = cv2.resize(normalise(raw, _CLIP_PERCENTILE), (width, height), interpolation=cv2.INTER_LINEAR)
+    strength = _laid_out(normalise(raw, _CLIP_PERCENTILE), (pixels.shape[0], pixels.shape[1]), place)
     colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_JET)
     opacity = _OPACITY * strength
     blended = cv2.blendLinear(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), colours, 1 - opacity, opacity)
     return np.asarray(cv2.cvtColor(blended, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _laid_out(strength: NDArray[np.float32], size: tuple[int, int], place: Place) -> NDArray[np.float32]:
+    """A map enlarged to its place in an image of this size (height, width); zeros where there is none."""
+    height, width = size
+    if place.is_whole:
+        return np.asarray(cv2.resize(strength, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    # OpenCV counts from the middle of a pixel.
+    across = (place.right - place.left) * width / strength.shape[1]
+    down = (place.bottom - place.top) * height / strength.shape[0]
+    left = place.left * width + across / 2 - 0.5
+    top = place.top * height + down / 2 - 0.5
+    moved = cv2.warpAffine(strength, np.array([[across, 0, left], [0, down, top]]), (width, height))
+    return np.asarray(moved, np.float32)
 
 
 def figure(
@@ -94,8 +114,9 @@ def figure(
 ) -> bytes:
     """The tutorial's figure as a PNG: the input (H, W, 3) beside the map (H, W) in ``jet``, alpha 0.8, min to max.
 
-    ``note`` stands below both.
+    ``note`` stands below both; each of its lines but the first one makes the figure higher.
     """
+    first_line, *more = note.splitlines() or [""]
     # matplotlib only writes the words: it takes longer to place pictures than to do all the rest.
     canvas = Figure(figsize=(_SIZE[0] / _DPI, _SIZE[1] / _DPI), dpi=_DPI)
     _write(canvas, "Input", _HALVES[0])
@@ -106,7 +127,7 @@ def figure(
     if not has_signal(raw):
         at = (left + width / 2) / _SIZE[0], 1 - (top + height / 2) / _SIZE[1]
         canvas.text(*at, "no signal", ha="center", fontsize=_TITLE_POINTS)
-    canvas.text(0.5, 0.01, _drawable(note), ha="center", fontsize=8, color="grey", parse_math=False)
+    canvas.text(0.5, 0.01, _drawable(first_line), ha="center", fontsize=8, color="grey", parse_math=False)
     agg = FigureCanvasAgg(canvas)
     if len(text) > _SURE_TO_FIT:
         extent = title.get_window_extent(agg.get_renderer())  # type: ignore[no-untyped-call]
@@ -117,7 +138,21 @@ def figure(
     colours = _jet()[(normalise(raw) * 255).astype(np.uint8)]
     for shown, half in zip((pixels, colours), _HALVES, strict=True):
         _place(drawn, shown, half)
-    return picture(drawn)
+    return picture(np.vstack([drawn, *map(_line, more)]))
+
+
+def _line(text: str) -> NDArray[np.uint8]:
+    """A line of a figure's note, to be put below it."""
+    canvas = Figure(figsize=(_SIZE[0] / _DPI, _LINE_PIXELS / _DPI), dpi=_DPI)
+    canvas.text(0.5, 0.3, _drawable(text), ha="center", fontsize=8, color="grey", parse_math=False)
+    agg = FigureCanvasAgg(canvas)
+    agg.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(agg.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+
+
+def note(text: str) -> str:
+    """A text broken into lines that fit below the pictures of a figure."""
+    return "\n".join(textwrap.wrap(text, _NOTE_LETTERS))
 
 
 def _place(drawn: NDArray[np.uint8], pixels: NDArray[np.uint8], half: tuple[int, int, int, int]) -> None:

@@ -11,15 +11,17 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeGuard
+from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heatdrop.errors import InvalidBundle
 from heatdrop.head import GradientGraph
-from heatdrop.model.certificate import Certificate
-from heatdrop.model.preprocessing import Convention
+from heatdrop.model.certificate import Certificate, MapKind, merged, trust_in, with_several_certificates
+from heatdrop.model.fitting import needed_size
+from heatdrop.model.preprocessing import HowToPreprocess, Preprocessing, preprocessing_of
 from heatdrop.text import first_problem
 from heatdrop.vocabulary import ModelName
 
@@ -43,16 +45,29 @@ class BundleDescription(BaseModel):
     model: ModelName
     height: Annotated[int, Field(ge=1)]
     width: Annotated[int, Field(ge=1)]
-    preprocess: Convention
+    channels: Literal[1, 3] = 3
+    """Of the model's input: 1 for shades of grey."""
+    preprocess: HowToPreprocess
+    thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
+    """For each label, the probability from which on it is found, of a model that judges each label by itself; None
+    for a model that chooses one of its classes."""
     digests: dict[str, str]
     training: dict[str, Any] | None = None
     """How it was trained and what it reached on validation data; None for a model packed from elsewhere."""
-    certificate: Certificate | None = None
-    """Whether its maps can be trusted; None when that was not measured."""
+    certificates: tuple[Certificate, ...] = ()
+    """How far its maps can be trusted: one for each kind of map that was measured."""
+    distances: tuple[float, ...] | None = None
+    """How far the validation images' features are from their centre, as quantiles at equal steps; None if unknown."""
     gradients: GradientGraph | None = None
     """What ``gradients.tflite`` computes; None where there is none, as in bundles of older versions."""
     source_digest: str | None = None
     """What it was built from, for the bundle that comes with Heatdrop."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier(cls, given: Any) -> Any:
+        """Read a description of before there were several certificates."""
+        return with_several_certificates(given)
 
 
 class Bundle(BaseModel):
@@ -74,10 +89,23 @@ class Bundle(BaseModel):
         return self.description.height, self.description.width
 
     @property
-    def certified(self) -> str:
-        """What is known of the trustworthiness of its maps, in one line."""
-        certificate = self.description.certificate
-        return certificate.summary if certificate else "not measured"
+    def channels(self) -> int:
+        """How many channels the model's input has: 1 or 3."""
+        return self.description.channels
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the model's input is made of an image."""
+        return preprocessing_of(self.description.preprocess)
+
+    @property
+    def decoded_size(self) -> tuple[int, int]:
+        """(height, width) that an image must at least be decoded at for the model."""
+        return needed_size(self.size, self.preprocessing)
+
+    def trust_in(self, kind: MapKind) -> str:
+        """What is known of the trustworthiness of its maps of a kind, in a sentence or two."""
+        return trust_in(self.description.certificates, kind)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -127,9 +155,13 @@ def open_bundle(folder: Path) -> Bundle:
     return unread.model_copy(update={"labels": tuple(labels)})
 
 
-def with_certificate(bundle: Bundle, certificate: Certificate) -> Bundle:
-    """Write a certificate into a bundle. The description is replaced at once; name and version stay what they are."""
-    description = bundle.description.model_copy(update={"certificate": certificate})
+def with_certificates(bundle: Bundle, measured: Sequence[Certificate]) -> Bundle:
+    """Write certificates into a bundle, beside those of other kinds of map that it has.
+
+    The description is replaced at once; name and version stay what they are.
+    """
+    known = bundle.description.certificates
+    description = bundle.description.model_copy(update={"certificates": merged(known, measured)})
     partial = bundle.folder / PARTIAL
     partial.write_text(description.model_dump_json(indent=2))
     partial.replace(bundle.folder / DESCRIPTION)

@@ -80,13 +80,12 @@ def _built(operation: Operation, dtype: Any, plain: bool) -> Function:
 
 
 def _copies(value: Any, count: int) -> tuple[Any, ...]:
-    """One for each use of a value, whose gradients are added two at a time: LiteRT is slow at adding several at once."""
+    """One for each use of a value: their gradients are then added two at a time, since LiteRT adds several slowly."""
 
-    @tf.custom_gradient
     def copy(x: Any) -> Any:
         return tuple(tf.identity(x) for _ in range(count)), lambda *upstream: reduce(tf.add, upstream)
 
-    copied: tuple[Any, ...] = copy(value)
+    copied: tuple[Any, ...] = tf.custom_gradient(copy)(value)
     return copied
 
 

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 Estimator = Literal["mean_abs", "signed", "squared", "variance"]
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
-ActivationMethod = Literal["gradcam", "gradcam++", "layercam"]
+ActivationMethod = Literal["gradcam", "gradcam++", "layercam", "hirescam"]
 ACTIVATION_METHODS: tuple[ActivationMethod, ...] = get_args(ActivationMethod)
 
-Method = Literal["smoothgrad", "gradcam", "gradcam++", "layercam"]
+Method = Literal["smoothgrad", "gradcam", "gradcam++", "layercam", "hirescam"]
 
 Architecture = Literal["densenet121", "densenet169", "densenet201"]
 

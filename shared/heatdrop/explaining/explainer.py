@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from heatdrop.explaining.methods import method_of, method_provenance
 from heatdrop.images import Limits
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.classifier import model_input
+from heatdrop.model.fitting import Place, fitted, place_of
+from heatdrop.model.preprocessing import Convention, Preprocessing, to_grey
 from heatdrop.saliency import SaliencyMaps
 from heatdrop.timing import milliseconds
 from heatdrop.version import __version__
@@ -65,10 +67,15 @@ class MadeMaps:
 class Seen:
     """An image as it is explained and drawn, however large its file is."""
 
-    image: images.DecodedImage
-    """As the model sees it: its pixels have the size of the model's input."""
+    inputs: NDArray[np.float32]
+    """What the model gets, (H, W, C)."""
+    pixels: NDArray[np.uint8]
+    """The same to look at, (H, W, 3)."""
+    place: Place
+    """Where in the image that lies."""
     picture: NDArray[np.uint8]
-    """As it is shown, (H, W, 3)."""
+    """The whole image as it is shown."""
+    format: str
 
 
 class Explainer:
@@ -123,21 +130,27 @@ class Explainer:
         Raises:
             RejectedImage: it cannot be decoded.
         """
-        image = self._decode(data, at_least=self.bundle.size, limits=self.limits)
+        bundle = self.bundle
+        image = self._decode(data, at_least=bundle.decoded_size, limits=self.limits)
         shown = image
         # The maps are of what the classifier saw. Where that was decoded smaller, which took little time, a larger
         # picture is needed for display.
         if image.pixels.shape[:2] != (image.height, image.width):
             side = rendering.OVERLAY_SIDE
             shown = self._decode(data, at_least=(side, side), limits=self.limits)
-        seen = replace(image, pixels=images.resize(image.pixels, self.bundle.size))
-        return Seen(seen, rendering.at_display_size(shown.pixels))
+        return Seen(
+            model_input(image, bundle),
+            as_seen(fitted(image.pixels, bundle.size, bundle.preprocessing), bundle),
+            place_of((image.pixels.shape[0], image.pixels.shape[1]), bundle.size, bundle.preprocessing),
+            rendering.at_display_size(shown.pixels),
+            image.format,
+        )
 
     def maps(self, seen: Seen, predictions: Sequence[Prediction]) -> MadeMaps:
         """Make the maps of the best classes, which is what takes most of the time."""
         started = time.perf_counter()
         classes = np.array([[self.bundle.labels.index(p.label) for p in predictions[: self.settings.top]]])
-        found = self._make_maps(model_input(seen.image, self.bundle)[None], classes)
+        found = self._make_maps(seen.inputs[None], classes)
         return MadeMaps(found, milliseconds(started, time.perf_counter()))
 
     def draw(self, data: bytes, seen: Seen, predictions: Sequence[Prediction], made: MadeMaps) -> Explanation:
@@ -158,14 +171,14 @@ class Explainer:
         raw, label = arrays[self.settings.drawn], prediction.label
         name = file_stem(self.bundle.labels.index(label), label)
         note = f"{DISCLAIMER} Trustworthiness of this model's maps: {self.bundle.certified}."
-        overlaid = rendering.overlaid(seen.picture, raw)
-        wants_dicom = self.settings.dicom and seen.image.format == "DICOM"
+        overlaid = rendering.overlaid(seen.picture, raw, seen.place)
+        wants_dicom = self.settings.dicom and seen.format == "DICOM"
         capture = self._capture(data, overlaid, prediction, found) if wants_dicom else None
         return Heatmap(
             label,
             (f"{name}.overlay.png", rendering.picture(overlaid)),
-            (f"{name}.figure.png", rendering.figure(seen.image.pixels, raw, label, prediction.score, note)),
-            (f"{name}.maps.npz", rendering.maps_file(arrays, self._provenance(prediction, found))),
+            (f"{name}.figure.png", rendering.figure(seen.pixels, raw, label, prediction.score, note)),
+            (f"{name}.maps.npz", rendering.maps_file(arrays, self._provenance(prediction, found, seen.place))),
             (f"{name}.overlay.dcm", capture) if capture else None,
         )
 
@@ -188,7 +201,7 @@ class Explainer:
             logger.warning("the overlay is not written as DICOM: %s", error)
             return None
 
-    def _provenance(self, prediction: Prediction, found: SaliencyMaps) -> dict[str, Any]:
+    def _provenance(self, prediction: Prediction, found: SaliencyMaps, place: Place) -> dict[str, Any]:
         """All that is needed to make this map again, and nothing that changes from run to run."""
         return {
             "heatdrop": __version__,
@@ -200,11 +213,25 @@ class Explainer:
             "input": {
                 "height": self.bundle.size[0],
                 "width": self.bundle.size[1],
-                "preprocess": self.bundle.description.preprocess,
+                "preprocess": _described(self.bundle.description.preprocess),
+                **({} if self.bundle.channels == 3 else {"channels": self.bundle.channels}),
+                **({} if place.is_whole else {"place": asdict(place)}),
             },
             "warnings": list(found.warnings[0]),
             "note": DISCLAIMER,
         }
+
+
+def as_seen(pixels: NDArray[np.uint8], bundle: Bundle) -> NDArray[np.uint8]:
+    """The fitted pixels (H, W, 3) of an image as they are shown beside a map: in grey where the model gets grey."""
+    if bundle.channels == 3:
+        return pixels
+    grey = to_grey(pixels, bundle.preprocessing.grey).round().astype(np.uint8)
+    return np.repeat(grey, 3, axis=-1)
+
+
+def _described(preprocess: Convention | Preprocessing) -> Any:
+    return preprocess if isinstance(preprocess, str) else preprocess.model_dump(mode="json")
 
 
 def file_stem(index: int, label: str) -> str:

@@ -4,18 +4,20 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from heatdrop import ids, images
 from heatdrop.errors import FileTooLarge, RejectedImage
 from heatdrop.explaining.inputs import path_text
 from heatdrop.explaining.output_folder import OutputFolder
 from heatdrop.explaining.stages import in_stages
-from heatdrop.images import DecodedImage, Limits
+from heatdrop.images import Limits
 from heatdrop.model.bundle import Bundle
-from heatdrop.model.classifier import Classifier
+from heatdrop.model.classifier import Classifier, model_input
 from heatdrop.quiet import native_output_hidden
 from heatdrop.timing import milliseconds
 from heatdrop.vocabulary import Drop, Result, State
@@ -46,7 +48,10 @@ def classify_files(paths: Iterable[Path], bundle: Bundle, limits: Limits) -> Ite
     """Classify files; one result for each, in order."""
     with native_output_hidden():
         classifier = Classifier(bundle)
-    decode = partial(images.decode, at_least=bundle.size, limits=limits)
+
+    def decode(data: bytes) -> NDArray[np.float32]:
+        return model_input(images.decode(data, at_least=bundle.decoded_size, limits=limits), bundle)
+
     for path in paths:
         file = _open(path, limits, decode)
         yield _classified(file, file.image, classifier)
@@ -63,7 +68,7 @@ def explain_files(
         classifier = Classifier(explainer.bundle)
 
     def explain(_: Path, file: _File["Seen"]) -> tuple[_File["Seen"], Result, "MadeMaps | None"]:
-        result = _classified(file, file.image.image if file.image else None, classifier)
+        result = _classified(file, file.image.inputs if file.image else None, classifier)
         return file, result, explainer.maps(file.image, result.predictions) if file.image else None
 
     def draw(_: Path, made: tuple[_File["Seen"], Result, "MadeMaps | None"]) -> Result:
@@ -106,13 +111,13 @@ def _open(path: Path, limits: Limits, decode: Callable[[bytes], Image]) -> _File
     return _File(path, data, image, "", milliseconds(started, time.perf_counter()))
 
 
-def _classified(file: _File[Any], image: DecodedImage | None, classifier: Classifier) -> Result:
+def _classified(file: _File[Any], inputs: NDArray[np.float32] | None, classifier: Classifier) -> Result:
     """The result of a file so far: CLASSIFIED, or REJECTED where it could not be decoded."""
     about = {"file": path_text(file.path), "image_id": _id(file.path, file.data)}
-    if image is None:
+    if inputs is None:
         return Result(**about, state=State.REJECTED, reason=file.rejection)
     started = time.perf_counter()
-    predictions = classifier.classify(image)
+    predictions = classifier.classify_input(inputs)
     timings = {"decode": file.decode_ms, "predict": milliseconds(started, time.perf_counter())}
     model = classifier.bundle.model
     return Result(**about, state=State.CLASSIFIED, predictions=predictions, model=model, timings_ms=timings)

@@ -92,7 +92,7 @@ def explain(image: str | Path | bytes, bundle: str | Path | None = None, **setti
     opened = open_bundle(Path(bundle)) if bundle else default.open_default() or default.build_default()
     classifier, explainer = _loaded(opened.folder.resolve(), opened.model.version, opened.certified, checked)
     seen = explainer.decode(data)
-    predictions = classifier.classify(seen.image)
+    predictions = classifier.classify_input(seen.inputs)
     explanation = explainer.draw(data, seen, predictions, explainer.maps(seen, predictions))
     return Explained(predictions, explanation, explainer.bundle)
 

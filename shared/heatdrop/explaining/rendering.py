@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from heatdrop import images
+from heatdrop.model.fitting import WHOLE, Place
 from heatdrop.text import printable
 from heatdrop.vocabulary import DISCLAIMER
 
@@ -74,19 +75,34 @@ def picture(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.tobytes()
 
 
-def overlaid(pixels: NDArray[np.uint8], raw: NDArray[np.float32]) -> NDArray[np.uint8]:
+def overlaid(pixels: NDArray[np.uint8], raw: NDArray[np.float32], place: Place = WHOLE) -> NDArray[np.uint8]:
     """The image (H, W, 3) with the map (h, w) over it in ``jet``, the more opaque the stronger the map is.
+
+    ``place`` is where in the image the map lies; what lies outside of it stays as it is.
 
     The map is clipped at its 99.5th percentile, so that a few pixels do not hide the rest. A map with no signal
     leaves the image as it is.
     """
     pixels = at_display_size(pixels)
-    height, width = pixels.shape[:2]
-    strength = cv2.resize(normalise(raw, _CLIP_PERCENTILE), (width, height), interpolation=cv2.INTER_LINEAR)
+    strength = _laid_out(normalise(raw, _CLIP_PERCENTILE), (pixels.shape[0], pixels.shape[1]), place)
     colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_JET)
     opacity = _OPACITY * strength
     blended = cv2.blendLinear(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), colours, 1 - opacity, opacity)
     return np.asarray(cv2.cvtColor(blended, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _laid_out(strength: NDArray[np.float32], size: tuple[int, int], place: Place) -> NDArray[np.float32]:
+    """A map enlarged to its place in an image of this size (height, width); zeros where there is none."""
+    height, width = size
+    if place.is_whole:
+        return np.asarray(cv2.resize(strength, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    # OpenCV counts from the middle of a pixel.
+    across = (place.right - place.left) * width / strength.shape[1]
+    down = (place.bottom - place.top) * height / strength.shape[0]
+    left = place.left * width + across / 2 - 0.5
+    top = place.top * height + down / 2 - 0.5
+    moved = cv2.warpAffine(strength, np.array([[across, 0, left], [0, down, top]]), (width, height))
+    return np.asarray(moved, np.float32)
 
 
 def figure(

@@ -6,17 +6,18 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from heatdrop import images
 from heatdrop.errors import InvalidBundle
 from heatdrop.images import DecodedImage
 from heatdrop.model.bundle import LITERT_MODEL, Bundle
+from heatdrop.model.fitting import fitted
 from heatdrop.model.preprocessing import preprocess
 from heatdrop.vocabulary import Prediction
 
 
 def model_input(image: DecodedImage, bundle: Bundle) -> NDArray[np.float32]:
-    """The input (H, W, 3) float32 that the bundle's model gets for an image, for prediction and explanation alike."""
-    return preprocess(images.resize(image.pixels, bundle.size), bundle.description.preprocess)
+    """The input (H, W, C) float32 that the bundle's model gets for an image, for prediction and explanation alike."""
+    how = bundle.preprocessing
+    return preprocess(fitted(image.pixels, bundle.size, how), how, bundle.channels)
 
 
 def rank(labels: tuple[str, ...], scores: NDArray[np.float32]) -> tuple[Prediction, ...]:
@@ -43,7 +44,7 @@ class Classifier:
             raise InvalidBundle(f"{LITERT_MODEL} of bundle {bundle.folder} cannot be loaded: {error}") from error
         pixels, scores = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()[0]
         self._input, self._output = pixels["index"], scores["index"]
-        if tuple(pixels["shape"]) != (1, *bundle.size, 3):
+        if tuple(pixels["shape"]) != (1, *bundle.size, bundle.channels):
             taken = " x ".join(str(side) for side in pixels["shape"][1:])
             raise InvalidBundle(f"the model takes {taken}, but the bundle says {bundle.size}; pack it again")
         outputs = int(scores["shape"][-1])
@@ -52,10 +53,14 @@ class Classifier:
 
     def classify(self, image: DecodedImage) -> tuple[Prediction, ...]:
         """All classes of one image, best first."""
-        return rank(self.bundle.labels, self.scores(model_input(image, self.bundle)))
+        return self.classify_input(model_input(image, self.bundle))
+
+    def classify_input(self, inputs: NDArray[np.float32]) -> tuple[Prediction, ...]:
+        """All classes of one image as the model gets it, (H, W, C) of ``model_input``, best first."""
+        return rank(self.bundle.labels, self.scores(inputs))
 
     def scores(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(H, W, 3), preprocessed, to (classes,): the probability of each class, in the order of the labels."""
+        """(H, W, C), preprocessed, to (classes,): the probability of each class, in the order of the labels."""
         self._interpreter.set_tensor(self._input, inputs[None])
         self._interpreter.invoke()
         scores: NDArray[np.float32] = self._interpreter.get_tensor(self._output)[0]

@@ -4,6 +4,7 @@ import datetime
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -15,6 +16,7 @@ from heatdrop.model import metrics
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.certificate import Certificate, Check
 from heatdrop.model.dataset import Dataset, Example, find_examples, load
+from heatdrop.model.fitting import fitted
 from heatdrop.model.loading import load_keras_model
 from heatdrop.model.preprocessing import preprocess
 from heatdrop.saliency import smoothgrad
@@ -69,7 +71,7 @@ def certify(
     data = _draw(bundle, folder, count, rule)
     model = load_keras_model(bundle)
     engine = TensorFlowEngine(model)
-    inputs = preprocess(data.pixels, bundle.description.preprocess)
+    inputs = preprocess(data.pixels, bundle.preprocessing, bundle.channels)
     scores = engine.predict(inputs)
     subject = _Subject(data, inputs, scores.argmax(1))
     seed = settings.seed
@@ -117,7 +119,7 @@ def _draw(bundle: Bundle, folder: Path, count: int, rule: LabelRule) -> Dataset:
         raise InvalidDataset(f"{folder} has {len(drawn)} images; a certificate needs at least {MIN_IMAGES}")
     if bundle.size[0] != bundle.size[1]:
         raise InvalidDataset(f"the bundle's input is {bundle.size}; only square inputs can be certified")
-    found = load(drawn[:count], bundle.size[0])
+    found = load(drawn[:count], bundle.size[0], fit=partial(fitted, how=bundle.preprocessing))
     order = np.array([bundle.labels.index(label) for label in found.labels])
     return Dataset(bundle.labels, found.pixels, order[found.targets], found.groups)
 
@@ -148,7 +150,7 @@ def _scorers(engine: TensorFlowEngine, bundle: Bundle, subject: _Subject, progre
     def scorer(index: int) -> Score:
         def score(pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
             progress("insertion and deletion", index + 1, len(subject.data))
-            probabilities = engine.predict(preprocess(np.stack(pixels), bundle.description.preprocess))
+            probabilities = engine.predict(preprocess(np.stack(pixels), bundle.preprocessing, bundle.channels))
             return np.asarray(probabilities[:, subject.classes[index]])
 
         return score

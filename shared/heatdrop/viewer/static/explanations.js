@@ -11,6 +11,7 @@ const METHODS = [
   ["gradcam", "Grad-CAM"],
   ["gradcam++", "Grad-CAM++"],
   ["layercam", "LayerCAM"],
+  ["hirescam", "HiResCAM"],
 ];
 const ESTIMATORS = ["mean_abs", "signed", "squared", "variance"];
 

@@ -10,6 +10,7 @@ const TITLES = {
   gradcam: ["Grad-CAM", "Weighted activations of the last convolution, enlarged."],
   "gradcam++": ["Grad-CAM++", "Grad-CAM with weights for each place."],
   layercam: ["LayerCAM", "Activations weighted place by place."],
+  hirescam: ["HiResCAM", "Activations times their gradients: what the score depends on, in the last convolution."],
   [STANDARD_ERROR]: ["Std. error", "How much the map may be off at each pixel, since noise was sampled only so often."],
 };
 

@@ -39,7 +39,7 @@ $(TOOLS)/%/ready: requirements/%.txt | $(VENV)/ready
 	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --requirement $<
 	@touch $@
 
-$(BUNDLE): models/chest-xray/model.json models/chest-xray/weights.npz | $(VENV)/ready
+$(BUNDLE): models/chest-xray/model.json models/chest-xray/typicality.npz models/chest-xray/weights.npz | $(VENV)/ready
 	@echo "Building the chest X-ray bundle from its weights ..."
 	@$(BIN)/heatdrop bundle build
 	@touch $@

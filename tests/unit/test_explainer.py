@@ -90,7 +90,7 @@ def test_the_file_says_all_that_is_needed_to_make_the_map_again(explanation, tin
         "label": predictions[0].label,
         "probability": predictions[0].score,
         "model": {"name": "tiny", "version": tiny_bundle.model.version},
-        "certificate": "not measured",
+        "certificate": dict.fromkeys(ESTIMATORS, "not measured"),
         "input": {"height": 48, "width": 32, "preprocess": "densenet"},
         "units": "score per unit of preprocessed input, squared for squared and variance; maximum over channels",
         "warnings": [],

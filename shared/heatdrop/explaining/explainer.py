@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from heatdrop import images
 from heatdrop.errors import RejectedImage
 from heatdrop.explaining import rendering
-from heatdrop.explaining.methods import method_of, method_provenance
+from heatdrop.explaining.methods import kind_of, method_of, method_provenance
 from heatdrop.images import Limits
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.classifier import model_input
@@ -22,7 +22,7 @@ from heatdrop.model.preprocessing import Convention, Preprocessing, to_grey
 from heatdrop.saliency import SaliencyMaps
 from heatdrop.timing import milliseconds
 from heatdrop.version import __version__
-from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings, Prediction
+from heatdrop.vocabulary import DISCLAIMER, ExplanationSettings, Prediction, unusual_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ class Explanation:
     heatmaps: tuple[Heatmap, ...]
     warnings: tuple[str, ...]
     timings_ms: dict[str, float]
+    trust: str
+    """What is known of the trustworthiness of maps of this kind, as the figure says it."""
 
 
 @dataclass(frozen=True)
@@ -111,18 +113,19 @@ class Explainer:
         self.bundle, self.settings, self.limits, self._decode = bundle, settings, limits, decode
         self._make_maps = method_of(bundle, settings, on_gpu=on_gpu)
 
-    def explain(self, data: bytes, predictions: Sequence[Prediction]) -> Explanation:
+    def explain(self, data: bytes, predictions: Sequence[Prediction], unusual: float | None = None) -> Explanation:
         """Make the heatmaps of an image for the best of its classes.
 
         Args:
             data: the bytes of the image file.
             predictions: what the classifier said of it, best first; the first ``settings.top`` are explained.
+            unusual: how unusual the classifier found it; the figure tells if it is very much so.
 
         Raises:
             RejectedImage: ``data`` cannot be decoded.
         """
         seen = self.decode(data)
-        return self.draw(data, seen, predictions, self.maps(seen, predictions))
+        return self.draw(data, seen, predictions, self.maps(seen, predictions), unusual)
 
     def decode(self, data: bytes) -> Seen:
         """Decode an image for its model and for display.
@@ -153,24 +156,34 @@ class Explainer:
         found = self._make_maps(seen.inputs[None], classes)
         return MadeMaps(found, milliseconds(started, time.perf_counter()))
 
-    def draw(self, data: bytes, seen: Seen, predictions: Sequence[Prediction], made: MadeMaps) -> Explanation:
+    def draw(
+        self,
+        data: bytes,
+        seen: Seen,
+        predictions: Sequence[Prediction],
+        made: MadeMaps,
+        unusual: float | None = None,
+    ) -> Explanation:
         """Make the files that show the maps of the best classes."""
         started, found, drawn = time.perf_counter(), made.found, self.settings.drawn
+        trust = self.bundle.trust_in(kind_of(self.settings, found, drawn))
+        remarks = [DISCLAIMER, f"Trust in such maps of this model: {trust.rstrip('.')}.", unusual_in_words(unusual)]
+        note = rendering.note(" ".join(filter(None, remarks)))
         heatmaps = []
         for position, prediction in enumerate(predictions[: self.settings.top]):
             arrays: dict[str, Any] = {method: maps[0, position] for method, maps in found.maps.items()}
             if drawn in found.standard_errors:
                 arrays["standard_error"] = found.standard_errors[drawn][0, position]
-            heatmaps.append(self._heatmap(data, seen, prediction, arrays, found))
+            heatmaps.append(self._heatmap(data, seen, prediction, arrays, found, note))
         timings = {"explain": made.milliseconds, "render": milliseconds(started, time.perf_counter())}
-        return Explanation((PICTURE, rendering.picture(seen.picture)), tuple(heatmaps), found.warnings[0], timings)
+        shown = (PICTURE, rendering.picture(seen.picture))
+        return Explanation(shown, tuple(heatmaps), found.warnings[0], timings, trust)
 
     def _heatmap(
-        self, data: bytes, seen: Seen, prediction: Prediction, arrays: dict[str, Any], found: SaliencyMaps
+        self, data: bytes, seen: Seen, prediction: Prediction, arrays: dict[str, Any], found: SaliencyMaps, note: str
     ) -> Heatmap:
         raw, label = arrays[self.settings.drawn], prediction.label
         name = file_stem(self.bundle.labels.index(label), label)
-        note = f"{DISCLAIMER} Trustworthiness of this model's maps: {self.bundle.certified}."
         overlaid = rendering.overlaid(seen.picture, raw, seen.place)
         wants_dicom = self.settings.dicom and seen.format == "DICOM"
         capture = self._capture(data, overlaid, prediction, found) if wants_dicom else None
@@ -209,7 +222,7 @@ class Explainer:
             "label": prediction.label,
             "probability": prediction.score,
             "model": self.bundle.model.model_dump(),
-            "certificate": self.bundle.certified,
+            "certificate": {name: self.bundle.trust_in(kind_of(self.settings, found, name)) for name in found.maps},
             "input": {
                 "height": self.bundle.size[0],
                 "width": self.bundle.size[1],

@@ -75,14 +75,20 @@ def explain_files(
         file, result, maps = made
         if file.image is None or maps is None:
             return result
-        explanation = explainer.draw(file.data, file.image, result.predictions, maps)
+        explanation = explainer.draw(file.data, file.image, result.predictions, maps, result.unusual)
         (picture,) = output.save(result.file, result.image_id, [explanation.picture])
         heatmaps = tuple(
             output.save_heatmap(result.file, result.image_id, heatmap.label, heatmap.files)
             for heatmap in explanation.heatmaps
         )
         timings = result.timings_ms | explanation.timings_ms
-        explained = {"state": State.EXPLAINED, "picture": picture, "heatmaps": heatmaps, "timings_ms": timings}
+        explained = {
+            "state": State.EXPLAINED,
+            "picture": picture,
+            "heatmaps": heatmaps,
+            "trust": explanation.trust,
+            "timings_ms": timings,
+        }
         return result.model_copy(update=explained)
 
     for _, result in in_stages(paths, lambda path: _open(path, limits, explainer.decode), explain, draw):
@@ -117,10 +123,12 @@ def _classified(file: _File[Any], inputs: NDArray[np.float32] | None, classifier
     if inputs is None:
         return Result(**about, state=State.REJECTED, reason=file.rejection)
     started = time.perf_counter()
-    predictions = classifier.classify_input(inputs)
+    predictions, unusual = classifier.look_at_input(inputs)
     timings = {"decode": file.decode_ms, "predict": milliseconds(started, time.perf_counter())}
     model = classifier.bundle.model
-    return Result(**about, state=State.CLASSIFIED, predictions=predictions, model=model, timings_ms=timings)
+    return Result(
+        **about, state=State.CLASSIFIED, predictions=predictions, unusual=unusual, model=model, timings_ms=timings
+    )
 
 
 def _id(path: Path, data: bytes) -> str:

@@ -1,26 +1,22 @@
 """The method that the settings ask for, and what its maps say about how they were made."""
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from heatdrop.errors import InvalidBundle, TensorFlowMissing
 from heatdrop.head import GradientGraph
 from heatdrop.model.bundle import GRADIENTS, Bundle
+from heatdrop.model.certificate import MapKind
 from heatdrop.model.classifier import Classifier
-from heatdrop.saliency import GradientEngine, LiteRtEngine, SaliencyMaps, smoothgrad
+from heatdrop.saliency import LiteRtEngine, MakeMaps, SaliencyMaps, maps_by
 from heatdrop.saliency.class_activation import litert_maps
-from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings
+from heatdrop.vocabulary import ACTIVATION_METHODS, ESTIMATORS, ExplanationSettings, Method
 
 logger = logging.getLogger(__name__)
-
-MakeMaps = Callable[[NDArray[np.float32], NDArray[np.int64]], SaliencyMaps]
-"""Makes the maps of preprocessed images (B, H, W, C) for class indices (B, K)."""
 
 
 def method_of(bundle: Bundle, settings: ExplanationSettings, *, on_gpu: bool = False) -> MakeMaps:
@@ -42,9 +38,7 @@ def method_of(bundle: Bundle, settings: ExplanationSettings, *, on_gpu: bool = F
             )
         return _by_tensorflow(bundle, settings)
     engine = _litert_engine(bundle, packed)
-    if settings.method != "smoothgrad":
-        return partial(litert_maps, engine, method=settings.method)
-    return _smoothgrad(engine, settings)
+    return maps_by(settings, engine, lambda method: partial(litert_maps, engine, method=method), ESTIMATORS)
 
 
 def without_gradients(bundle: Bundle) -> str:
@@ -63,9 +57,7 @@ def _by_tensorflow(bundle: Bundle, settings: ExplanationSettings) -> MakeMaps:
     from heatdrop.saliency.tensorflow_engine import engine_of
 
     model = load_keras_model(bundle)
-    if settings.method != "smoothgrad":
-        return ActivationMaps(model, settings.method).maps
-    return _smoothgrad(engine_of(model), settings)
+    return maps_by(settings, engine_of(model), lambda method: ActivationMaps(model, method).maps, ESTIMATORS)
 
 
 def _litert_engine(bundle: Bundle, packed: GradientGraph) -> LiteRtEngine:
@@ -76,15 +68,17 @@ def _litert_engine(bundle: Bundle, packed: GradientGraph) -> LiteRtEngine:
         raise InvalidBundle(f"{GRADIENTS} of bundle {bundle.folder} cannot be used: {error}; pack it again") from error
 
 
-def _smoothgrad(engine: GradientEngine, settings: ExplanationSettings) -> MakeMaps:
-    return partial(
-        smoothgrad,
-        engine,
-        samples=settings.samples,
-        noise_level=settings.noise_level,
-        estimators=ESTIMATORS,
-        seed=settings.seed,
-    )
+_UNITS: dict[Method, str] = {
+    **dict.fromkeys(ACTIVATION_METHODS, "none; the map of the last convolution, enlarged"),
+    "occlusion": "fall of the logarithm of the odds when the place is hidden",
+    "rise": "covariance of the score with what is visible, from 0 up",
+}
+
+
+def kind_of(settings: ExplanationSettings, found: SaliencyMaps, name: str) -> MapKind:
+    """The kind of the map that ``found`` holds under ``name``: an estimator of SmoothGrad, or another method."""
+    update = {"estimator": name} if settings.method == "smoothgrad" else {}
+    return MapKind.of(settings.model_copy(update=update), found.score)
 
 
 def method_provenance(settings: ExplanationSettings, found: SaliencyMaps) -> dict[str, Any]:
@@ -92,12 +86,17 @@ def method_provenance(settings: ExplanationSettings, found: SaliencyMaps) -> dic
 
     ``score`` and ``sampling`` are those of the maps, whatever was asked for.
     """
-    if settings.method != "smoothgrad":
+    if settings.method == "integrated_gradients":
         return {
             "method": settings.method,
             "score": found.score,
-            "units": "none; the map of the last convolution, enlarged",
+            "sampling": found.sampling,
+            **settings.model_dump(include={"samples", "noise_level", "seed"}),
+            "units": "score that a pixel adds to that of the blurred image; absolute value of the sum over channels",
         }
+    if settings.method != "smoothgrad":
+        seed = {"seed": settings.seed} if settings.method == "rise" else {}
+        return {"method": settings.method, "score": found.score, **seed, "units": _UNITS[settings.method]}
     return {
         "score": found.score,
         "sampling": found.sampling,

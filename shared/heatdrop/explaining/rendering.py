@@ -2,6 +2,7 @@
 
 import io
 import json
+import textwrap
 from functools import cache
 from typing import Any
 
@@ -36,7 +37,10 @@ _PNG = [
 """As large as zlib's third level makes pictures and maps of this kind, in a third of its time."""
 _DPI = 110
 _SIZE = 880, 484
-"""Width and height of the figure in pixels."""
+"""Width and height in pixels of the figure with a note of one line."""
+_LINE_PIXELS = 16
+_NOTE_LETTERS = 134
+"""Letters of a line of the note below a figure."""
 _TITLE_POINTS = 12
 _HALVES = (9, 41, 427, 409), (444, 41, 427, 409)
 """Left, top, width and height of the figure's two pictures in pixels."""
@@ -110,8 +114,9 @@ def figure(
 ) -> bytes:
     """The tutorial's figure as a PNG: the input (H, W, 3) beside the map (H, W) in ``jet``, alpha 0.8, min to max.
 
-    ``note`` stands below both.
+    ``note`` stands below both; each of its lines but the first one makes the figure higher.
     """
+    first_line, *more = note.splitlines() or [""]
     # matplotlib only writes the words: it takes longer to place pictures than to do all the rest.
     canvas = Figure(figsize=(_SIZE[0] / _DPI, _SIZE[1] / _DPI), dpi=_DPI)
     _write(canvas, "Input", _HALVES[0])
@@ -122,7 +127,7 @@ def figure(
     if not has_signal(raw):
         at = (left + width / 2) / _SIZE[0], 1 - (top + height / 2) / _SIZE[1]
         canvas.text(*at, "no signal", ha="center", fontsize=_TITLE_POINTS)
-    canvas.text(0.5, 0.01, _drawable(note), ha="center", fontsize=8, color="grey", parse_math=False)
+    canvas.text(0.5, 0.01, _drawable(first_line), ha="center", fontsize=8, color="grey", parse_math=False)
     agg = FigureCanvasAgg(canvas)
     if len(text) > _SURE_TO_FIT:
         extent = title.get_window_extent(agg.get_renderer())  # type: ignore[no-untyped-call]
@@ -133,7 +138,21 @@ def figure(
     colours = _jet()[(normalise(raw) * 255).astype(np.uint8)]
     for shown, half in zip((pixels, colours), _HALVES, strict=True):
         _place(drawn, shown, half)
-    return picture(drawn)
+    return picture(np.vstack([drawn, *map(_line, more)]))
+
+
+def _line(text: str) -> NDArray[np.uint8]:
+    """A line of a figure's note, to be put below it."""
+    canvas = Figure(figsize=(_SIZE[0] / _DPI, _LINE_PIXELS / _DPI), dpi=_DPI)
+    canvas.text(0.5, 0.3, _drawable(text), ha="center", fontsize=8, color="grey", parse_math=False)
+    agg = FigureCanvasAgg(canvas)
+    agg.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(agg.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+
+
+def note(text: str) -> str:
+    """A text broken into lines that fit below the pictures of a figure."""
+    return "\n".join(textwrap.wrap(text, _NOTE_LETTERS))
 
 
 def _place(drawn: NDArray[np.uint8], pixels: NDArray[np.uint8], half: tuple[int, int, int, int]) -> None:

@@ -22,6 +22,7 @@ from heatdrop.model.labels import read_labels, read_thresholds
 from heatdrop.model.loading import load_keras_file
 from heatdrop.model.model_files import Head, load_model, with_head
 from heatdrop.model.preprocessing import Convention, Preprocessing, read_preprocessing
+from heatdrop.model.typicality import Typicality
 from heatdrop.vocabulary import ModelName
 
 EXPORT_TOLERANCE = 1e-4
@@ -37,7 +38,8 @@ def pack(
     preprocess_as: Convention | Preprocessing,
     threshold: float | Sequence[float] = 0.5,
     training: dict[str, Any] | None = None,
-    certificate: Certificate | None = None,
+    certificates: Sequence[Certificate] = (),
+    typicality: Typicality | None = None,
     source_digest: str | None = None,
 ) -> Bundle:
     """Write ``model`` as a bundle to ``folder``. A bundle that is there stays whole until it is replaced at the end.
@@ -56,7 +58,8 @@ def pack(
         threshold: from which probability on a label is found, for all or for each label, of a model that judges each
             label by itself.
         training: how it was trained, for the description.
-        certificate: what was measured of its maps, if anything.
+        certificates: what was measured of its maps, if anything.
+        typicality: what the features of the images look like that it knows, if that was measured.
         source_digest: of what it was built from, for the bundle that comes with Heatdrop.
 
     Raises:
@@ -78,7 +81,7 @@ def pack(
         model.save(staging / bundles.KERAS_MODEL, include_optimizer=False)
         reread = load_keras_file(staging / bundles.KERAS_MODEL)
         trial = check_explainable(reread, preprocess_as)
-        (staging / bundles.LITERT_MODEL).write_bytes(to_litert(model))
+        (staging / bundles.LITERT_MODEL).write_bytes(to_litert(model, typicality.gaussian if typicality else None))
         graph, gradients = gradients_of(reread, trial) or (None, None)
         if graph:
             (staging / bundles.GRADIENTS).write_bytes(graph)
@@ -93,7 +96,8 @@ def pack(
             digests={file.name: bundles.digest(file.read_bytes()) for file in sorted(staging.iterdir())},
             gradients=gradients,
             training=training,
-            certificate=certificate,
+            certificates=tuple(certificates),
+            distances=typicality.quantiles if typicality else None,
             source_digest=source_digest,
         )
         (staging / bundles.DESCRIPTION).write_text(description.model_dump_json(indent=2))

@@ -59,6 +59,7 @@ class Stored:
     picture: str
     heatmaps: tuple[HeatmapFiles, ...]
     timings_ms: dict[str, float]
+    trust: str
 
 
 class HeatmapMaker:
@@ -89,7 +90,9 @@ class HeatmapMaker:
         if worked is None or isinstance(worked, Flaw):
             return worked
         read, maps, predictions = worked.read, worked.maps, pending.entry.predictions
-        explanation = _made(lambda: self._explainer.draw(read.data, read.seen, predictions, maps))
+        explanation = _made(
+            lambda: self._explainer.draw(read.data, read.seen, predictions, maps, pending.record.unusual)
+        )
         return explanation if isinstance(explanation, Flaw) else self._put(pending.record, explanation)
 
     def _put(self, record: Record, explanation: Explanation) -> Stored:
@@ -107,7 +110,7 @@ class HeatmapMaker:
             HeatmapFiles.of(h.label, [put(artefact) for artefact in h.files]) for h in explanation.heatmaps
         )
         timings = explanation.timings_ms | {"store": milliseconds(started, time.perf_counter())}
-        return Stored(picture, heatmaps, timings)
+        return Stored(picture, heatmaps, timings, explanation.trust)
 
 
 def _made(make: Callable[[], Made]) -> Made | Flaw:

@@ -224,9 +224,9 @@ class HeatmapJob:
     def _mark_explained(self, record: Record, manifest: Manifest, made: Stored) -> Record:
         if manifest.manifest_id in record.explanations:
             return self._explanations.mark_explained(
-                record.image_id, manifest.manifest_id, made.picture, made.heatmaps, made.timings_ms
+                record.image_id, manifest.manifest_id, made.picture, made.heatmaps, made.timings_ms, made.trust
             )
-        return self._images.mark_explained(record, made.picture, made.heatmaps, made.timings_ms)
+        return self._images.mark_explained(record, made.picture, made.heatmaps, made.timings_ms, made.trust)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         logger.warning("SIGTERM: the images in hand are finished, the rest is left to the retry")

@@ -104,7 +104,7 @@ class Ingest:
             fetched = time.perf_counter()
             image = self._decoder.decode(data, at_least=self._classifier.bundle.decoded_size, limits=self._limits)
             decoded = time.perf_counter()
-            predictions = self._classifier.classify(image)
+            predictions, unusual = self._classifier.look_at(image)
         except RejectedImage as error:
             logger.info("rejected", image_id=record.image_id, reason=str(error))
             metrics.add_metric("ImagesRejected", MetricUnit.Count, 1)
@@ -120,7 +120,7 @@ class Ingest:
         metrics.add_metric("ImagesClassified", MetricUnit.Count, 1)
         if not self._model_is_added:
             bundle = self._classifier.bundle
-            self._models.add(bundle.model, bundle.labels, bundle.description.certificate)
+            self._models.add(bundle.model, bundle.labels, bundle.description.certificates)
             self._model_is_added = True
         return self._images.mark_classified(
             record.image_id,
@@ -129,6 +129,7 @@ class Ingest:
             timings,
             bundle_uri=self._bundle_uri,
             job_definition=self._job_definition,
+            unusual=unusual,
         )
 
     def _submit(self, waiting: dict[str, Record], traces: dict[str, str | None]) -> None:

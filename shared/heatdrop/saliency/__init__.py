@@ -7,6 +7,7 @@ and what they use.
 from heatdrop.saliency.gradient_engine import GradientEngine
 from heatdrop.saliency.litert_engine import LiteRtEngine
 from heatdrop.saliency.maps import SaliencyMaps
+from heatdrop.saliency.methods import MakeMaps, maps_by
 from heatdrop.saliency.smoothgrad import smoothgrad
 
-__all__ = ["GradientEngine", "LiteRtEngine", "SaliencyMaps", "smoothgrad"]
+__all__ = ["GradientEngine", "LiteRtEngine", "MakeMaps", "SaliencyMaps", "maps_by", "smoothgrad"]

@@ -13,6 +13,9 @@ from heatdrop.saliency.noise import SAMPLINGS, Sampling
 from heatdrop.saliency.statistics import powers_needed
 from heatdrop.vocabulary import Estimator
 
+MAX_JITTER = 64
+"""The longest period that is averaged out, in pixels."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -25,6 +28,7 @@ class Settings:
     sampling: Sampling
     batch_size: int | Literal["auto"]
     tolerance: float | None
+    jitter: int = 0
 
     def check(self, head: Head) -> None:
         """Check the settings for a model with this head.
@@ -45,6 +49,8 @@ class Settings:
             raise InvalidRequest(f"noise_level is {self.noise_level}; it must be above 0 (samples=0 adds no noise)")
         if self.batch_size != "auto" and self.batch_size < 1:
             raise InvalidRequest(f"batch_size is {self.batch_size}; use 1 or more, or 'auto'")
+        if self.jitter not in {0, *range(2, MAX_JITTER + 1)}:
+            raise InvalidRequest(f"jitter is {self.jitter}; use 0 (no shifts), or a period of 2 to {MAX_JITTER} pixels")
         if self.tolerance is not None and not (self.tolerance > 0 and self.samples > 1):
             raise InvalidRequest(f"tolerance is {self.tolerance}; it must be above 0, and samples above 1")
 

@@ -69,16 +69,24 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[int, int, int]]] = {
 """How each is made, and (channels, height, width) of what it takes."""
 
 
+_SCALES = {"torchxrayvision-densenet": 400}
+"""The spread of a model's input, where it is not about 1."""
+
+
 def make(name: str) -> Any:
     """The model of that name, with fixed random weights, ready to predict."""
     torch.manual_seed(7)
-    model = MODELS[name][0]()
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.normal_(module.weight, 1, 0.2)
-            torch.nn.init.normal_(module.bias, 0, 0.2)
-            torch.nn.init.normal_(module.running_mean, 0, 0.2)
-            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    build, shape = MODELS[name]
+    model = build()
+    normalisations = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for module in normalisations:
+        torch.nn.init.normal_(module.weight, 1, 0.2)
+        torch.nn.init.normal_(module.bias, 0, 0.2)
+        module.momentum = 1.0
+    if normalisations:
+        # Their statistics are those of noise, as training would leave them: else deep networks hardly see their input.
+        with torch.no_grad():
+            model.train()(torch.randn(8, *shape) * _SCALES.get(name, 1))
     return model.eval().requires_grad_(False)
 
 
@@ -129,8 +137,7 @@ def write(name: str, folder: Path) -> None:
     # Smooth like a photograph, so that the noise stands out from it.
     coarse = torch.from_numpy(random.standard_normal((1, shape[0], 8, 8), np.float32))
     image = torch.nn.functional.interpolate(coarse, shape[1:], mode="bilinear")[0].numpy()
-    if name.startswith("torchxrayvision"):
-        image = image * 400
+    image = image * np.float32(_SCALES.get(name, 1))
     noise = random.standard_normal((SAMPLES, *shape), np.float32)
     outputs = model(torch.from_numpy(image)[None])[0].numpy()
     classes = np.argsort(-outputs, kind="stable")[:CLASSES]

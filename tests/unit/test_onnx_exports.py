@@ -1,6 +1,6 @@
 """What PyTorch's libraries export is read so that it predicts what PyTorch predicts and has the maps that Captum makes.
 
-The models are small, with random weights; ``heatdrop bench onnx`` compares those that people use. The files were written
+The models are small, with random weights; ``heatdrop bench onnx`` compares those that people use. The files are written
 by ``python -m heatdrop.bench.peers.torch_models`` (torch 2.14.1, torchvision 0.29.1, timm 1.0.31, MONAI 1.6.1,
 torchxrayvision 1.5.7, Captum 0.9.0).
 """

@@ -65,7 +65,7 @@ def read(node: Node) -> Value | Array | Masked:
     places = node.input(1)
     if node.kind == "GatherND" and isinstance(places, Places) and isinstance(first, Value | np.ndarray):
         # A constant that is no number, which no mask picks, would still reach the gradients of the others.
-        return Picked(first if isinstance(first, Value) else np.nan_to_num(first, nan=1.0), places.mask)
+        return Picked(first if isinstance(first, Value) else np.nan_to_num(first, nan=0.5), places.mask)
     picked = node.input(2)
     if node.kind == "ScatterND" and isinstance(places, Places) and isinstance(picked, Picked):
         return _put_back(node, places, picked)

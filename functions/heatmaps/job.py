@@ -23,7 +23,7 @@ def main() -> int:
     # The first process of a container hears no SIGTERM unless it handles it, and TensorFlow takes seconds to import.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(RETRY_EXIT_CODE))
     from heatdrop.pipeline.heatmaps import HeatmapJob, HeatmapSettings
-    from heatdrop.saliency import run_batches_in_parallel
+    from heatdrop.saliency.parallelism import run_batches_in_parallel
 
     run_batches_in_parallel()
     try:

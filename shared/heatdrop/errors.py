@@ -59,6 +59,10 @@ class GpuMissing(HeatdropError):
     """A job was promised a GPU and finds none."""
 
 
+class TensorFlowMissing(HeatdropError):
+    """A model or a method can only be explained by TensorFlow, which is not installed."""
+
+
 class InvalidDataset(HeatdropError):
     """A training folder cannot be trained on."""
 

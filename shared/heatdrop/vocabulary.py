@@ -12,7 +12,11 @@ ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 ActivationMethod = Literal["gradcam", "gradcam++", "layercam", "hirescam"]
 ACTIVATION_METHODS: tuple[ActivationMethod, ...] = get_args(ActivationMethod)
 
-Method = Literal["smoothgrad", "gradcam", "gradcam++", "layercam", "hirescam"]
+HidingMethod = Literal["occlusion", "rise"]
+
+Method = Literal[
+    "smoothgrad", "integrated_gradients", "gradcam", "gradcam++", "layercam", "hirescam", "occlusion", "rise"
+]
 
 Architecture = Literal["densenet121", "densenet169", "densenet201"]
 
@@ -31,6 +35,12 @@ NoiseLevel = Annotated[float, Field(ge=1e-6, le=1)]
 
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
 """Of the noise; a JavaScript number holds every one of them exactly."""
+
+Unusual = Annotated[float | None, Field(ge=0, le=1)]
+"""The share of the validation images that are more usual than this one; None where the model's bundle does not know."""
+
+UNUSUAL = 0.99
+"""From this share on, a result says of its own accord that the image is unusual."""
 
 DISCLAIMER = "Research software, not a medical device."
 
@@ -94,7 +104,8 @@ class HeatmapFiles(FrozenModel):
 class ExplanationSettings(FrozenModel):
     """How an image is explained; the defaults are the tutorial's.
 
-    Samples, noise level, estimator and seed are SmoothGrad's: no other method looks at them.
+    The estimator is SmoothGrad's alone. Samples and noise level are also integrated gradients' (as steps), and the seed
+    is also that of the masks of RISE; other methods look at none of these.
     """
 
     method: Method = "smoothgrad"
@@ -107,7 +118,7 @@ class ExplanationSettings(FrozenModel):
     """Whether the overlays of a DICOM image are also written as DICOM."""
 
     @property
-    def drawn(self) -> Estimator | ActivationMethod:
+    def drawn(self) -> Estimator | Method:
         """The map that is drawn, by the name of its array in the maps file."""
         return self.estimator if self.method == "smoothgrad" else self.method
 
@@ -130,7 +141,19 @@ class Result(FrozenModel):
     state: State
     reason: str | None = None
     predictions: tuple[Prediction, ...] = ()
+    unusual: Unusual = None
     picture: str | None = None
     heatmaps: tuple[HeatmapFiles, ...] = ()
+    trust: str | None = None
+    """What was known of the trustworthiness of maps like its heatmaps when they were made."""
     model: ModelName | None = None
     timings_ms: dict[str, float] = Field(default_factory=dict)
+
+
+def unusual_in_words(share: float | None) -> str:
+    """How unusual an image is, in a sentence; empty where that is not known or the image is nothing special."""
+    if share is None or share < UNUSUAL:
+        return ""
+    if share >= 1:
+        return "This image is less usual than all validation images: the model may not know its kind."
+    return f"This image is less usual than {share:.1%} of the validation images: the model may not know its kind."

@@ -11,7 +11,8 @@ from heatdrop.bench.measurements import cosine, fewer_gradients, relative_l2
 from heatdrop.bench.process import Process
 from heatdrop.bench.subjects import SMALL, fixed_model, prepare
 from heatdrop.errors import InvalidRequest
-from heatdrop.saliency import GradientEngine, smoothgrad
+from heatdrop.saliency import smoothgrad
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 
 
 def test_a_contender_in_its_own_process_gives_the_maps_of_this_one(tmp_path):
@@ -28,7 +29,7 @@ def test_a_contender_in_its_own_process_gives_the_maps_of_this_one(tmp_path):
 
 
 def test_the_operations_of_the_small_densenet_are_counted_forward_and_for_each_class():
-    engine = GradientEngine(fixed_model(SMALL))
+    engine = TensorFlowEngine(fixed_model(SMALL))
 
     one, two = (limits.counted_gflop(engine, (64, 64, 3), 20, classes) for classes in (1, 2))
 

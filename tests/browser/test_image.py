@@ -1,6 +1,7 @@
 """One image: the canvas is drawn from the raw maps, and everything beside it changes what is seen."""
 
 import io
+import json
 from typing import Any
 
 import numpy as np
@@ -175,7 +176,27 @@ def test_a_model_without_a_certificate_is_said_to_have_none(page: Page, api: Fak
     image_id = api.receive("a.dcm")
     api.explain(image_id, chest)
     page.open(f"#/images/{image_id}")
-    page.says(".panel", str(arrays_of(chest)["provenance"]).split('"certificate": "')[1].split('"')[0])
+    said = json.loads(str(arrays_of(chest)["provenance"]))["certificate"]["mean_abs"]
+    page.says(".panel", said[0].upper() + said[1:])
+
+
+def test_the_certificate_is_that_of_the_map_on_the_screen(page: Page, shown: str) -> None:
+    page.says(".grade", "Failed")
+    page.choose_layer("signed")
+    page.says(".panel", "Not measured for this kind of map")
+    assert not page.all(".grade")
+    page.choose_layer("mean_abs")
+    page.says(".grade", "Failed")
+
+
+def test_the_most_faithful_kind_of_map_stands_first_and_becomes_what_is_asked_for(page: Page, shown: str) -> None:
+    page.js("document.querySelectorAll('details').forEach((details) => (details.open = true))")
+    page.says(".kinds tbody tr", "LayerCAM")
+    page.click(".kinds tbody button")
+    page.says(".kinds tbody button", "Default")
+    page.open(f"#/images/{shown}")
+    page.one(".again select[name=method]")
+    assert page.js("return document.querySelector('.again select[name=method]').value") == "layercam"
 
 
 def test_downloads_lead_to_the_files_themselves(page: Page, shown: str, chest: Known) -> None:

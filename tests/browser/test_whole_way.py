@@ -16,6 +16,8 @@ from tests.browser.conftest import Page, apart, as_pixels, seen
 from tests.integration.served import Served, serve
 
 from heatdrop.model.bundle import Bundle
+from heatdrop.model.certificate import MapKind, find_certificate
+from heatdrop.vocabulary import ExplanationSettings
 
 DROP = """
 const bytes = Uint8Array.from(atob(arguments[1]), (letter) => letter.charCodeAt(0));
@@ -126,14 +128,16 @@ def check_layers(page: Page, served: Served, image: dict[str, Any]) -> None:
 
 def check_facts(page: Page, served: Served, image: dict[str, Any], bundle: Bundle) -> None:
     """The model's certificate, where the image comes from and how its maps were made, its files."""
-    certificate = bundle.description.certificate
+    kind = MapKind.of(ExplanationSettings())
+    certificate = find_certificate(bundle.description.certificates, kind)
     assert certificate is not None
     (model,) = served.get("/models")["models"]
-    assert model["certificate"] == certificate.model_dump(mode="json")
-    page.says(".panel", f"measured on {certificate.images} images on")
-    page.says(".panel", "all checks passed" if certificate.passed else "checks failed")
+    assert model["certificates"] == [known.model_dump(mode="json") for known in bundle.description.certificates]
+    page.says(".panel", f"Measured on {certificate.images} images on")
+    page.says(".panel", certificate.sentence)
+    assert image["trust"] == certificate.summary
     for check in certificate.checks:
-        page.says(".checks", f"{check.name.capitalize()}: {'passed' if check.passed else 'failed'}")
+        page.says(".checks", f"{check.name.capitalize()}: {check.grade}")
         page.says(".checks", check.statement)
     page.click("summary")
     page.says("details[open]", "AUC macro")

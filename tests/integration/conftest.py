@@ -3,12 +3,9 @@
 Nothing moves by itself here: a test drops, makes the event from the samples in ``events/``, and calls the handler.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import pytest
 from moto.batch.models import Job
@@ -17,7 +14,7 @@ from tests.integration.cloud import Cloud, cloud_of
 
 from heatdrop.local.deployment import deploy
 from heatdrop.local.moto_cloud import MotoCloud
-from heatdrop.model.bundle import KERAS_MODEL, Bundle
+from heatdrop.model.bundle import Bundle
 from heatdrop.project import TEMPLATE
 
 
@@ -38,28 +35,7 @@ def local_aws(jobs: list[Job]) -> Iterator[MotoCloud]:
 
 
 @pytest.fixture(scope="package")
-def kept_models() -> Iterator[None]:
-    """Keep the Keras models that explainers load here, by the content of their files, and with them compiled gradients.
-
-    Every job makes an explainer anew, and compiling takes seconds. That new ones give equal maps is what
-    tests/unit/test_explainer.py holds.
-    """
-    from heatdrop.explaining import explainer
-
-    load, kept = explainer.load_keras_model, {}
-
-    def load_once(bundle: Bundle) -> Any:
-        content = hashlib.sha256(bundle.read(KERAS_MODEL)).digest()
-        if content not in kept:
-            kept[content] = load(bundle)
-        return kept[content]
-
-    with mock.patch.object(explainer, "load_keras_model", load_once):
-        yield
-
-
-@pytest.fixture(scope="package")
-def cloud(small_bundle: Bundle, local_aws: MotoCloud, jobs: list[Job], kept_models: None) -> Cloud:
+def cloud(small_bundle: Bundle, local_aws: MotoCloud, jobs: list[Job]) -> Cloud:
     """The deployed template with the small model; two noisy samples are enough here."""
     parameters = {
         "BundleUri": str(small_bundle.folder),

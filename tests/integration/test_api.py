@@ -21,8 +21,8 @@ from heatdrop.api.describe import DOCUMENTS, text_of
 from heatdrop.ids import image_id
 from heatdrop.local.http_api import HttpApi, event_of
 from heatdrop.loopback import open_port, served
-from heatdrop.model.bundle import open_bundle, with_certificate
-from heatdrop.model.certificate import Certificate, Check
+from heatdrop.model.bundle import open_bundle, with_certificates
+from heatdrop.model.certificate import Certificate, Check, MapKind
 from heatdrop.project import TEMPLATE
 from heatdrop.vocabulary import Drop, ExplanationSettings
 
@@ -313,16 +313,15 @@ def test_models_and_their_labels_are_known_from_the_first_image_on(cloud: Cloud,
 def test_models_come_with_the_certificate_of_the_bundle_that_classified(
     cloud: Cloud, explained: Drop, chest: bytes, bundle_copy: Path
 ) -> None:
-    assert ask(cloud, "GET", "/models")[1]["models"][0]["certificate"] is None
-    check = Check(name="skill", passed=False, statement="It guesses.", figures={"auc": (0.5, 0.4, 0.6), "n": 7.0})
-    certificate = Certificate(
-        measured_on="2026-11-24", images=20, settings=ExplanationSettings(), checks=(check,), alarms=("Look there.",)
-    )
-    with_certificate(open_bundle(bundle_copy), certificate)
+    assert ask(cloud, "GET", "/models")[1]["models"][0]["certificates"] == []
+    check = Check(name="skill", grade="failed", statement="It guesses.", figures={"auc": (0.5, 0.4, 0.6), "n": 7.0})
+    kind = MapKind.of(ExplanationSettings())
+    certificate = Certificate.of(kind, [check], measured_on="2026-11-24", images=20, alarms=("Look there.",))
+    with_certificates(open_bundle(bundle_copy), [certificate])
     infer = cloud.handler("inference", BUNDLE_URI=str(bundle_copy))
     assert infer(cloud.drop_event(cloud.put(chest)), Context())["batchItemFailures"] == []
     (known,) = ask(cloud, "GET", "/models")[1]["models"]
-    assert known["certificate"] == certificate.model_dump(mode="json")
+    assert known["certificates"] == [certificate.model_dump(mode="json")]
 
 
 def test_health_is_answered(cloud: Cloud) -> None:

@@ -38,8 +38,9 @@ def temporary_files(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize(("wanted", "other"), [(LITERT_MODEL, KERAS_MODEL), (KERAS_MODEL, LITERT_MODEL)])
 def test_only_the_model_that_is_used_is_fetched(uri: str, small_bundle: Bundle, wanted: str, other: str) -> None:
-    bundle = open_bundle_at(uri, wanted)
+    bundle = open_bundle_at(uri)
     assert bundle.model == small_bundle.model
+    assert not (bundle.folder / wanted).exists()
     assert bundle.read(wanted) == small_bundle.read(wanted)
     assert not (bundle.folder / other).exists()
 
@@ -75,21 +76,21 @@ def test_model_that_was_changed_after_packing_is_refused(uri: str) -> None:
     s3.put_object(Bucket=BUCKET, Key=f"chest/1/{LITERT_MODEL}", Body=original + b"more")
     try:
         with pytest.raises(InvalidBundle, match="not the file that was packed"):
-            open_bundle_at(uri, LITERT_MODEL).read(LITERT_MODEL)
+            open_bundle_at(uri).read(LITERT_MODEL)
     finally:
         s3.put_object(Bucket=BUCKET, Key=f"chest/1/{LITERT_MODEL}", Body=original)
 
 
 def test_bundle_that_is_not_there_is_named(uri: str) -> None:
     with pytest.raises(InvalidBundle, match=r"s3://models/nothing/labels\.json cannot be fetched"):
-        open_bundle_at(f"s3://{BUCKET}/nothing", LITERT_MODEL)
+        open_bundle_at(f"s3://{BUCKET}/nothing")
 
 
 def test_a_prefix_keeps_the_model_it_got(uri: str, small_bundle: Bundle, tiny_bundle: Bundle) -> None:
     push_bundle(small_bundle, uri)
     with pytest.raises(InvalidRequest, match=f"holds small {small_bundle.model.version}; push tiny"):
         push_bundle(tiny_bundle, uri)
-    assert open_bundle_at(uri, LITERT_MODEL).model == small_bundle.model
+    assert open_bundle_at(uri).model == small_bundle.model
 
 
 def test_a_bundle_that_was_changed_is_not_pushed(uri: str, bundle_copy: Path) -> None:

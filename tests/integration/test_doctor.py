@@ -9,7 +9,7 @@ from unittest import mock
 import boto3
 import pytest
 from botocore.client import BaseClient
-from tests.iam.roles import acting, holder_of
+from tests.iam.roles import acting
 from tests.integration.cloud import Cloud
 from typer.testing import CliRunner
 
@@ -21,7 +21,7 @@ from heatdrop.cli.app import app
 from heatdrop.errors import InvalidRequest
 from heatdrop.ids import image_id
 from heatdrop.local.moto_cloud import MotoCloud
-from heatdrop.model.bundle import FILES, Bundle
+from heatdrop.model.bundle import Bundle
 from heatdrop.vocabulary import Drop
 
 GB = 10**9
@@ -92,7 +92,7 @@ def test_a_sound_stack_has_nothing_to_mend(stack: DeployedStack) -> None:
 
 def test_whoever_runs_it_needs_no_more_than_the_policy_for_it(stack: DeployedStack, cloud: Cloud) -> None:
     """A call that DoctorPolicy does not allow fails this test, as every call is judged that a role makes."""
-    with forgotten(200)(stack), acting(holder_of(cloud.deployment, "DoctorPolicy")), answering(SOUND):
+    with forgotten(200)(stack), acting(cloud.holder("DoctorPolicy")), answering(SOUND):
         found = list(examine(DeployedStack.read("heatdrop")))
     assert {f.check for f in found} == set(CHECKS)
 
@@ -291,7 +291,7 @@ def test_the_bundle_in_s3_is_read_and_its_digests_are_checked(stack: DeployedSta
     in_s3 = DeployedStack(stack.name, stack.arn, parameters, stack.outputs, stack.resources)
     (found,) = findings(in_s3, "bundle")
     assert (found.verdict, "cannot be fetched" in found.sentence) == (Verdict.PROBLEM, True)
-    for name in (*FILES, "bundle.json"):
+    for name in (*small_bundle.files, "bundle.json"):
         s3.put_object(Bucket=bucket, Key=f"bundle/{name}", Body=(small_bundle.folder / name).read_bytes())
     (found,) = findings(in_s3, "bundle")
     assert (found.verdict, small_bundle.model.version in found.sentence) == (Verdict.OK, True)

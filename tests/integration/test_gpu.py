@@ -6,6 +6,7 @@ import sys
 from unittest import mock
 
 import pytest
+import tensorflow as tf
 from tests.integration.cloud import Cloud
 
 from heatdrop.errors import GpuMissing
@@ -18,7 +19,7 @@ from heatdrop.vocabulary import State
 @pytest.fixture(autouse=True)
 def no_gpus() -> object:
     """The tests run on any machine."""
-    with mock.patch.object(gpu.tf.config, "list_physical_devices", return_value=[]) as devices:
+    with mock.patch.object(tf.config, "list_physical_devices", return_value=[]) as devices:
         yield devices
 
 
@@ -40,8 +41,8 @@ def test_job_that_was_promised_none_runs_on_the_cpu() -> None:
 
 
 def test_gpus_are_named() -> None:
-    gpu.tf.config.list_physical_devices.return_value = ["the first"]
-    with mock.patch.object(gpu.tf.config.experimental, "get_device_details", return_value={"device_name": "NVIDIA T4"}):
+    tf.config.list_physical_devices.return_value = ["the first"]
+    with mock.patch.object(tf.config.experimental, "get_device_details", return_value={"device_name": "NVIDIA T4"}):
         assert gpu.find_gpus(required=True) == ("NVIDIA T4",)
 
 

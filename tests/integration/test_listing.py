@@ -21,7 +21,7 @@ from heatdrop.aws.model_table import ModelTable
 from heatdrop.aws.table_schema import DEFAULT_SHARDS as SHARDS
 from heatdrop.ids import image_id
 from heatdrop.local.moto_cloud import MotoCloud
-from heatdrop.model.certificate import Certificate, Check
+from heatdrop.model.certificate import Certificate, Check, MapKind
 from heatdrop.vocabulary import Drop, ExplanationSettings, ModelName, Prediction, State
 
 OLD, NEW = ModelName(name="chest", version="1" * 12), ModelName(name="chest", version="2" * 12)
@@ -189,19 +189,48 @@ def test_no_list_reads_the_table_itself(table: Table) -> None:
 
 def certificate(day: str, images: int = 100) -> Certificate:
     figures = {"auc": 0.92, "correlation": (-1e-17, -0.5, 0.5)}
-    check = Check(name="skill", passed=True, statement="It tells the classes apart.", figures=figures)
-    return Certificate(measured_on=day, images=images, settings=ExplanationSettings(), checks=(check,))
+    check = Check(name="skill", grade="passed", statement="It tells the classes apart.", figures=figures)
+    return Certificate.of(MapKind.of(ExplanationSettings()), [check], measured_on=day, images=images)
 
 
 def test_model_has_the_latest_of_its_certificates(table: Table) -> None:
     """A bundle is certified after it was packed, and containers that hold an older one may still start."""
     model, labels = ModelName(name="certified", version="3" * 12), ("NORMAL", "VIRAL")
     old, new = certificate("2026-11-02"), certificate("2026-11-23")
-    for given, kept in ((None, None), (old, old), (new, new), (old, new), (None, new)):
+    other = old.model_copy(update={"kind": MapKind(method="gradcam")})
+    steps: list[tuple[tuple[Certificate, ...], tuple[Certificate, ...]]] = [
+        ((), ()),
+        ((old,), (old,)),
+        ((new, other), (new, other)),
+        ((old,), (new, other)),
+        ((), (new, other)),
+    ]
+    for given, kept in steps:
         table.models.add(model, labels, given)
         (known,) = (known for known in table.listing.models() if known.version == model.version)
-        assert known.certificate == kept
+        assert known.certificates == kept
         assert known.labels == labels
+
+
+@pytest.mark.parametrize(("day", "is_newer"), [("2026-11-20", False), ("2026-11-27", True)])
+def test_certificate_that_an_earlier_version_stored_gives_way_to_newer_ones(
+    table: Table, day: str, is_newer: bool
+) -> None:
+    model = ModelName(name="earlier", version=day)
+    table.models.add(model, ("NORMAL",))
+    earlier = {"measured_on": "2026-11-23", "images": 100, "settings": {}, "checks": [], "alarms": ["Look there."]}
+    boto3.resource("dynamodb").Table(table.name).update_item(
+        Key={"image_id": f"model#{model.version}"},
+        UpdateExpression="SET known_model.certificate = :one REMOVE known_model.certificates",
+        ExpressionAttributeValues={":one": earlier},
+    )
+    given = certificate(day)
+    for _ in range(2):
+        table.models.add(model, ("NORMAL",), (given,))
+        (known,) = (known for known in table.listing.models() if known.version == model.version)
+        (kept,) = known.certificates
+        assert (kept == given) == is_newer
+        assert kept.kind == given.kind
 
 
 def test_models_are_known_once_newest_first(table: Table) -> None:

@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 
 from heatdrop.errors import InvalidBundle
+from heatdrop.explaining.explainer import Explainer
 from heatdrop.model import bundle as bundles
-from heatdrop.model.bundle import FILES, Bundle, digest, open_bundle
+from heatdrop.model.bundle import FILES, GRADIENTS, Bundle, digest, open_bundle
 from heatdrop.model.classifier import Classifier
 from heatdrop.model.loading import load_keras_model
+from heatdrop.vocabulary import ExplanationSettings
 
 
 def use_everything(folder: Path) -> None:
     """What classifying and explaining do with a bundle."""
     bundle = open_bundle(folder)
     Classifier(bundle)
+    Explainer(bundle, ExplanationSettings())
     load_keras_model(bundle)
 
 
@@ -39,10 +42,10 @@ def test_a_packed_bundle_says_what_it_is(small_bundle: Bundle) -> None:
     assert opened == small_bundle
     assert (opened.labels, opened.size) == (("BACTERIAL", "NORMAL", "VIRAL"), (64, 64))
     assert opened.model.name == "small"
-    assert {path.name for path in small_bundle.folder.iterdir()} == {"bundle.json", *FILES}
+    assert {path.name for path in small_bundle.folder.iterdir()} == {"bundle.json", *opened.files}
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, GRADIENTS])
 def test_a_changed_file_is_refused_by_name(bundle_copy: Path, name: str) -> None:
     data = bytearray((bundle_copy / name).read_bytes())
     data[len(data) // 2] ^= 1
@@ -51,7 +54,7 @@ def test_a_changed_file_is_refused_by_name(bundle_copy: Path, name: str) -> None
         use_everything(bundle_copy)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, GRADIENTS])
 def test_a_missing_or_half_written_file_is_refused_by_name(bundle_copy: Path, name: str) -> None:
     data = (bundle_copy / name).read_bytes()
     (bundle_copy / name).write_bytes(data[: len(data) // 2])

@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cv2
 import keras
@@ -11,14 +12,15 @@ import numpy as np
 import pytest
 
 from heatdrop import images
-from heatdrop.errors import InvalidBundle, RejectedImage
+from heatdrop.errors import InvalidBundle, RejectedImage, TensorFlowMissing
 from heatdrop.explaining.explainer import Explainer, Explanation, rendering
 from heatdrop.images import Limits
 from heatdrop.model import packing
 from heatdrop.model.bundle import Bundle, open_bundle
 from heatdrop.model.classifier import Classifier, model_input
 from heatdrop.model.loading import load_keras_model
-from heatdrop.saliency import ActivationMaps, smoothgrad
+from heatdrop.saliency import smoothgrad
+from heatdrop.saliency.activations import ActivationMaps
 from heatdrop.version import __version__
 from heatdrop.vocabulary import DISCLAIMER, ESTIMATORS, ExplanationSettings, Prediction
 
@@ -88,7 +90,7 @@ def test_the_file_says_all_that_is_needed_to_make_the_map_again(explanation, tin
         "label": predictions[0].label,
         "probability": predictions[0].score,
         "model": {"name": "tiny", "version": tiny_bundle.model.version},
-        "certificate": "not measured",
+        "certificate": dict.fromkeys(ESTIMATORS, "not measured"),
         "input": {"height": 48, "width": 32, "preprocess": "densenet"},
         "units": "score per unit of preprocessed input, squared for squared and variance; maximum over channels",
         "warnings": [],
@@ -188,7 +190,38 @@ def test_what_cannot_be_decoded_is_rejected(tiny_bundle: Bundle, chest: bytes, p
         Explainer(tiny_bundle, SETTINGS, Limits(max_pixels=1000)).explain(chest, predictions)
 
 
+def without_gradients(bundle: Path) -> Bundle:
+    """As a bundle was packed before there were gradients in it."""
+    (bundle / "gradients.tflite").unlink()
+    description = json.loads((bundle / "bundle.json").read_text())
+    del description["gradients"], description["digests"]["gradients.tflite"]
+    (bundle / "bundle.json").write_text(json.dumps(description))
+    return open_bundle(bundle)
+
+
+@pytest.mark.parametrize("method", ["smoothgrad", "gradcam"])
+def test_a_bundle_without_gradients_is_explained_by_tensorflow_and_says_so(
+    bundle_copy: Path, small_bundle: Bundle, chest: bytes, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = ExplanationSettings(method=method, samples=2, top=1)
+    predictions = Classifier(small_bundle).classify(images.decode(chest))
+    wanted = arrays_of(Explainer(small_bundle, settings).explain(chest, predictions))
+    assert caplog.text == ""
+    found = arrays_of(Explainer(without_gradients(bundle_copy), settings).explain(chest, predictions))
+    assert "holds no gradients of its model, or is of an older version: pack it again" in caplog.text
+    for name in wanted.keys() - {"provenance"}:
+        np.testing.assert_allclose(found[name], wanted[name], rtol=2e-3, atol=2e-3 * wanted[name].max())
+
+
+def test_where_tensorflow_is_missing_the_build_argument_is_named_that_brings_it(bundle_copy: Path) -> None:
+    with (
+        mock.patch("heatdrop.explaining.methods.find_spec", return_value=None),
+        pytest.raises(TensorFlowMissing, match=r"pack it again.*--build-arg TENSORFLOW=tensorflow-cpu"),
+    ):
+        Explainer(without_gradients(bundle_copy), ExplanationSettings())
+
+
 def test_a_changed_model_is_refused(bundle_copy: Path) -> None:
     (bundle_copy / "model.keras").write_bytes(b"other")
     with pytest.raises(InvalidBundle, match=r"model\.keras"):
-        Explainer(open_bundle(bundle_copy), SETTINGS)
+        Explainer(open_bundle(bundle_copy), ExplanationSettings(), on_gpu=True)

@@ -63,6 +63,26 @@ def test_the_inference_function_loads_no_tensorflow(small_bundle: Bundle) -> Non
     assert not modules & HEAVY
 
 
+@pytest.mark.parametrize("method", ["smoothgrad", "gradcam"])
+def test_heatmaps_are_made_without_tensorflow(small_bundle: Bundle, chest_jpeg: Path, method: str) -> None:
+    modules = loaded_by(
+        "from pathlib import Path; from heatdrop.explaining import explainer, files, output_folder\n"
+        "from heatdrop.images import Limits; from heatdrop.model.bundle import open_bundle\n"
+        "from heatdrop.saliency.parallelism import run_batches_in_parallel; run_batches_in_parallel()\n"
+        "from heatdrop.vocabulary import ExplanationSettings\n"
+        f"settings = ExplanationSettings(method={method!r}, samples=2)\n"
+        f"made = explainer.Explainer(open_bundle(Path({str(small_bundle.folder)!r})), settings, Limits())\n"
+        f"data = Path({str(chest_jpeg)!r}).read_bytes()\n"
+        "assert made.explain(data, files.Classifier(made.bundle).classify(files.images.decode(data))).heatmaps"
+    )
+    assert "matplotlib" in modules
+    assert not modules & {"tensorflow", "keras", "tf_keras_vis"}
+
+
+def test_the_heatmap_job_loads_no_tensorflow_before_it_needs_it() -> None:
+    assert not loaded_by("import heatdrop.pipeline.heatmaps") & {"tensorflow", "keras", "tf_keras_vis"}
+
+
 def test_the_job_events_function_loads_nothing_of_images_or_models() -> None:
     modules = loaded_by(function("job_events", "app"), **ENVIRONMENT)
     assert "boto3" in modules

@@ -11,7 +11,7 @@ import pytest
 
 from heatdrop import images
 from heatdrop.explaining import rendering
-from heatdrop.explaining.rendering import OVERLAY_SIDE, figure, maps_file, normalise, overlaid, picture
+from heatdrop.explaining.rendering import OVERLAY_SIDE, figure, maps_file, normalise, note, overlaid, picture
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +182,22 @@ def test_the_note_below_the_figure_stands_clear_of_its_pictures(size) -> None:
     written = (noted != bare).any(axis=(1, 2))
     assert written.any()
     assert (bare[written] == 255).all()
+
+
+def test_a_long_note_makes_the_figure_higher_and_moves_nothing(seen) -> None:
+    text = "a sentence of many words " * 20
+    lines = note(text).splitlines()
+    assert " ".join(lines) == text.strip()
+    assert len(lines) > 2
+    short, long = (as_pixels(figure(seen, spot(16, 48), "NORMAL", 0.5, said)) for said in (lines[0], note(text)))
+    assert long.shape[1] == short.shape[1]
+    assert long.shape[0] - short.shape[0] == 16 * (len(lines) - 1)
+    assert np.array_equal(long[: len(short)], short)
+    for number in range(len(lines) - 1):
+        top = len(short) + 16 * number
+        written = long[top : top + 16].min(axis=(0, 2)) < 200
+        assert written.any(), "nothing is written there"
+        assert not written[[0, -1]].any(), "the line is too long"
 
 
 def test_figures_and_overlays_of_the_same_map_are_the_same_bytes(seen) -> None:

@@ -7,8 +7,9 @@ import tensorflow as tf
 from keras import layers
 
 from heatdrop.errors import InvalidRequest
-from heatdrop.saliency import GradientEngine, smoothgrad
+from heatdrop.saliency import smoothgrad
 from heatdrop.saliency.statistics import RunningSums, powers_needed
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 from heatdrop.vocabulary import ESTIMATORS
 
 RANDOM = np.random.default_rng(1)
@@ -36,7 +37,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def engine(model):
-    return GradientEngine(model)
+    return TensorFlowEngine(model)
 
 
 def logits_of(model):

@@ -11,9 +11,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from heatdrop.saliency import GradientEngine, acceleration, smoothgrad
+from heatdrop.saliency import acceleration, smoothgrad
 from heatdrop.saliency.acceleration import Acceleration, accepted
 from heatdrop.saliency.batches import CHECK_EVERY, plan
+from heatdrop.saliency.gradient_engine import OutOfMemory
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 
 IMAGES = np.random.default_rng(4).standard_normal((3, 10, 10, 3)).astype(np.float32)
 
@@ -27,7 +29,7 @@ def model():
 
 @pytest.fixture
 def engine(model):
-    return GradientEngine(model)
+    return TensorFlowEngine(model)
 
 
 @pytest.mark.parametrize(
@@ -81,14 +83,14 @@ def test_the_forward_pass_is_shared_by_the_classes(engine):
 
 def test_running_out_of_memory_halves_the_batch_and_keeps_the_maps(engine, monkeypatch, caplog):
     whole = smoothgrad(engine, IMAGES[:1], [[0, 1]], batch_size=20).maps["mean_abs"]
-    original = GradientEngine._run
+    original = TensorFlowEngine._compute
 
-    def run(self, used, image, noise, *args):
+    def run(self, used, spec, image, noise, *args):
         if len(noise) > 3:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
-        return original(self, used, image, noise, *args)
+        return original(self, used, spec, image, noise, *args)
 
-    monkeypatch.setattr(GradientEngine, "_run", run)
+    monkeypatch.setattr(TensorFlowEngine, "_compute", run)
     with caplog.at_level(logging.WARNING):
         found = smoothgrad(engine, IMAGES[:1], [[0, 1]], batch_size=20)
 
@@ -102,21 +104,21 @@ def test_a_device_too_small_for_one_copy_is_an_error(engine, monkeypatch):
     def run(*args):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
 
-    monkeypatch.setattr(GradientEngine, "_run", run)
+    monkeypatch.setattr(TensorFlowEngine, "_compute", run)
 
-    with pytest.raises(tf.errors.ResourceExhaustedError):
+    with pytest.raises(OutOfMemory, match="OOM when allocating"):
         smoothgrad(engine, IMAGES[:1], [[0]])
 
 
 def test_what_is_kept_of_an_image_does_not_grow_with_its_samples(engine, monkeypatch):
     held = []
-    original = GradientEngine.gradient_sums
+    original = TensorFlowEngine.gradient_sums
 
     def gradient_sums(self, image, noise, *args):
         held.append(noise.nbytes)
         return original(self, image, noise, *args)
 
-    monkeypatch.setattr(GradientEngine, "gradient_sums", gradient_sums)
+    monkeypatch.setattr(TensorFlowEngine, "gradient_sums", gradient_sums)
     smoothgrad(engine, IMAGES[:1], [[0]], samples=20)
     few = set(held)
     held.clear()
@@ -180,7 +182,7 @@ def test_an_accelerated_engine_stays_within_the_tolerance_of_float32(engine):
     keras.utils.set_random_seed(3)
     body = layers.Conv2D(6, 3, activation="tanh"), layers.GlobalAveragePooling2D(), layers.Dense(4)
     model = keras.Sequential([keras.Input((10, 10, 3)), *body])
-    accelerated = GradientEngine(model, accelerations=(Acceleration.MIXED_PRECISION,))
+    accelerated = TensorFlowEngine(model, accelerations=(Acceleration.MIXED_PRECISION,))
 
     found, exact = (smoothgrad(each, IMAGES, samples=5).maps["mean_abs"] for each in (accelerated, engine))
 
@@ -194,8 +196,8 @@ def test_without_a_gpu_nothing_is_accelerated(engine):
 
 @pytest.mark.parametrize("tolerance", [None, 0.3])
 def test_batches_beside_each_other_leave_the_bits_of_batches_one_by_one(model, engine, monkeypatch, tolerance):
-    monkeypatch.setattr("heatdrop.saliency.engine.parallel_batches", lambda: 3)
-    several = GradientEngine(model)
+    monkeypatch.setattr("heatdrop.saliency.tensorflow_engine.parallel_batches", lambda: 3)
+    several = TensorFlowEngine(model)
 
     one, three = (smoothgrad(made, IMAGES, samples=37, tolerance=tolerance, seed=2) for made in (engine, several))
 
@@ -204,18 +206,23 @@ def test_batches_beside_each_other_leave_the_bits_of_batches_one_by_one(model, e
     assert one.maps["mean_abs"].tobytes() == three.maps["mean_abs"].tobytes()
 
 
-@pytest.mark.parametrize(("before", "expected"), [("", "cores"), ("engine().predict(np.zeros((1, 8, 8, 3)))", "1")])
-def test_a_process_of_its_own_computes_a_batch_a_core_if_it_says_so_in_time(before, expected):
-    program = f"""
+def test_a_process_of_its_own_computes_a_batch_a_core_if_it_says_so_in_time():
+    program = """
 import keras, os, numpy as np
-from heatdrop.saliency import GradientEngine, run_batches_in_parallel
+from heatdrop.saliency.parallelism import run_batches_in_parallel
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 layers = keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)
-engine = lambda: GradientEngine(keras.Sequential(layers))
+engine = lambda: TensorFlowEngine(keras.Sequential(layers))
 cores = min(4, len(os.sched_getaffinity(0)))
-{before}
-changed = run_batches_in_parallel()
-print(changed, engine().parallel_batches == {expected})
+# Two processes, in time and too late; forked, since importing TensorFlow takes seconds.
+for too_late, expected in ((False, cores), (True, 1)):
+    if (child := os.fork()) == 0:
+        if too_late:
+            engine().predict(np.zeros((1, 8, 8, 3)))
+        print(run_batches_in_parallel(), engine().parallel_batches == expected, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    assert answer.stdout.split() == [str(not before), "True"]
+    assert answer.stdout.splitlines() == ["True True", "False True"], answer.stderr

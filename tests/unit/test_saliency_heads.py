@@ -7,8 +7,10 @@ import tensorflow as tf
 from keras import layers, ops
 
 from heatdrop.errors import InvalidRequest
-from heatdrop.saliency import ActivationMaps, GradientEngine, smoothgrad
-from heatdrop.saliency.scores import find_head
+from heatdrop.saliency import smoothgrad
+from heatdrop.saliency.activations import ActivationMaps
+from heatdrop.saliency.scores import find_scores
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 
 RANDOM = np.random.default_rng(3)
 IMAGES = RANDOM.standard_normal((2, 12, 10, 3)).astype(np.float32)
@@ -142,7 +144,7 @@ def test_the_logit_is_found_wherever_the_squashing_function_stands(name):
     inputs = keras.Input((12, 10, 3))
     features = keras.Model(inputs, body(inputs))
 
-    head = find_head(model)
+    head = find_scores(model)
 
     logits, probabilities = (head.build(score)(tf.constant(IMAGES)) for score in ("logit", "probability"))
     np.testing.assert_allclose(logits, features(IMAGES) @ KERNEL + BIAS, rtol=1e-4, atol=1e-6)
@@ -276,7 +278,7 @@ def test_another_activation_at_the_end_is_refused_by_the_name_of_its_layer(funct
     with pytest.raises(
         InvalidRequest, match=rf"({named}).* in \w+; end it in softmax, sigmoid or its logits"
     ) as caught:
-        GradientEngine(classifier(build(function)))
+        TensorFlowEngine(classifier(build(function)))
     assert " at 0x" not in str(caught.value)
 
 
@@ -285,7 +287,7 @@ def test_another_activation_at_the_end_is_refused_by_the_name_of_its_layer(funct
 )
 def test_a_softmax_over_the_images_of_a_batch_is_refused(head):
     with pytest.raises(InvalidRequest, match="softmax over the images of a batch"):
-        find_head(classifier(head))
+        find_scores(classifier(head))
 
 
 def test_a_softmax_that_something_else_reads_too_is_left_out_for_the_output_alone():

@@ -6,8 +6,9 @@ import pytest
 from keras import layers
 from scipy import stats
 
-from heatdrop.saliency import GradientEngine, smoothgrad
+from heatdrop.saliency import smoothgrad
 from heatdrop.saliency.noise import SAMPLINGS, STRATA, image_key, standard_normals
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 
 SHAPE = (9, 8, 3)
 
@@ -86,7 +87,7 @@ def engine():
         layers.GlobalAveragePooling2D(),
         layers.Dense(3, activation="softmax"),
     )
-    return GradientEngine(keras.Sequential([keras.Input((16, 16, 3)), convolution, *head]))
+    return TensorFlowEngine(keras.Sequential([keras.Input((16, 16, 3)), convolution, *head]))
 
 
 IMAGE = np.random.default_rng(8).standard_normal((1, 16, 16, 3)).astype(np.float32)

@@ -16,7 +16,8 @@ from heatdrop.bench.measurements import cosine, relative_l2
 from heatdrop.bench.peers.logits import logits_model
 from heatdrop.bench.reference import CLASSES, SAMPLES, reference_noise
 from heatdrop.bench.subjects import SMALL, fixed_model, radiographs
-from heatdrop.saliency import GradientEngine, smoothgrad
+from heatdrop.saliency import smoothgrad
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 
 CAPTUM = Path(__file__).parents[1] / "data" / "captum_smoothgrad.npz"
 
@@ -33,7 +34,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def engine(model):
-    return GradientEngine(model)
+    return TensorFlowEngine(model)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from heatdrop.vocabulary import (
     Samples,
     Seed,
     State,
+    Unusual,
 )
 
 IMAGE_ID = r"^[0-9a-f]{32}$"
@@ -53,9 +54,11 @@ class Image(FrozenModel):
     updated_at: datetime
     reason: str | None
     predictions: tuple[Prediction, ...]
+    unusual: Unusual
     model: ModelName | None
     picture: str | None
     heatmaps: tuple[HeatmapFiles, ...]
+    trust: str | None
     explanations: dict[str, RequestedExplanation]
     job_id: str | None
     timings_ms: dict[str, float]

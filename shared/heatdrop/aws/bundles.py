@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from typing_extensions import override
 
 from heatdrop.errors import InvalidBundle, InvalidRequest
-from heatdrop.model.bundle import DESCRIPTION, FILES, LABELS, Bundle, BundleDescription, open_bundle
+from heatdrop.model.bundle import DESCRIPTION, LABELS, Bundle, BundleDescription, open_bundle
 from heatdrop.vocabulary import ModelName
 
 if TYPE_CHECKING:
@@ -46,11 +47,23 @@ def model_at(uri: str) -> ModelName | None:
     return description.model if description else None
 
 
-def open_bundle_at(uri: str, model_file: str, folder: Path | None = None) -> Bundle:
-    """Open the bundle at ``uri``, a folder or ``s3://bucket/prefix``; of its models only ``model_file`` is fetched.
+class BundleInS3(Bundle):
+    """A bundle under ``s3://bucket/prefix``; each of its files is fetched into ``folder`` when it is read first."""
 
-    It is fetched into ``folder``, a temporary one by default. Each file is checked against its digest when it is read,
-    wherever it came from.
+    uri: str
+
+    @override
+    def read(self, name: str) -> bytes:
+        if not (self.folder / name).exists():
+            _fetch(self.uri, name, self.folder)
+        return super().read(name)
+
+
+def open_bundle_at(uri: str, folder: Path | None = None) -> Bundle:
+    """Open the bundle at ``uri``, a folder or ``s3://bucket/prefix``.
+
+    What lies in S3 is fetched into ``folder``, a temporary one by default: a model not before it is read. Each file is
+    checked against its digest when it is read, wherever it came from.
 
     Raises:
         InvalidBundle: there is no bundle, or it was changed after packing.
@@ -59,17 +72,21 @@ def open_bundle_at(uri: str, model_file: str, folder: Path | None = None) -> Bun
     if not in_s3(uri):
         return open_bundle(Path(uri))
     folder = folder or Path(tempfile.mkdtemp(prefix="bundle-"))
+    for name in (LABELS, DESCRIPTION):
+        _fetch(uri, name, folder)
+    return BundleInS3(**dict(open_bundle(folder)), uri=uri)
+
+
+def _fetch(uri: str, name: str, folder: Path) -> None:
     bucket, prefix = _bucket_and_prefix(uri)
+    key = f"{prefix}/{name}"
     s3: S3Client = boto3.client("s3")
-    for name in (LABELS, model_file, DESCRIPTION):
-        key = f"{prefix}/{name}"
-        try:
-            s3.download_file(bucket, key, str(folder / name))
-        except ClientError as error:
-            if not _is_permanent(error):
-                raise
-            raise InvalidBundle(f"s3://{bucket}/{key} cannot be fetched: {error}") from error
-    return open_bundle(folder)
+    try:
+        s3.download_file(bucket, key, str(folder / name))
+    except ClientError as error:
+        if not _is_permanent(error):
+            raise
+        raise InvalidBundle(f"s3://{bucket}/{key} cannot be fetched: {error}") from error
 
 
 def push_bundle(bundle: Bundle, uri: str) -> None:
@@ -82,7 +99,7 @@ def push_bundle(bundle: Bundle, uri: str) -> None:
         InvalidRequest: ``uri`` is not such a URI, cannot be written to, or holds another model.
     """
     bucket, prefix = _bucket_and_prefix(uri)
-    files = {name: bundle.read(name) for name in FILES}
+    files = {name: bundle.read(name) for name in bundle.files}
     description = (bundle.folder / DESCRIPTION).read_bytes()
     s3: S3Client = boto3.client("s3")
     try:

@@ -54,10 +54,22 @@ class ExplanationTable:
         return self._change(image_id, name, {"job_id": job_id})
 
     def mark_explained(
-        self, image_id: str, name: str, picture: str, heatmaps: tuple[HeatmapFiles, ...], timings_ms: dict[str, float]
+        self,
+        image_id: str,
+        name: str,
+        picture: str,
+        heatmaps: tuple[HeatmapFiles, ...],
+        timings_ms: dict[str, float],
+        trust: str | None = None,
     ) -> Record:
         """RECEIVED -> EXPLAINED; one that is settled stays as it is."""
-        values = {"state": State.EXPLAINED, "picture": picture, "heatmaps": heatmaps, "timings_ms": timings_ms}
+        values = {
+            "state": State.EXPLAINED,
+            "picture": picture,
+            "heatmaps": heatmaps,
+            "timings_ms": timings_ms,
+            "trust": trust,
+        }
         return self._change(image_id, name, values)
 
     def mark_failed(self, image_id: str, name: str, reason: str) -> Record:

@@ -60,6 +60,7 @@ class ImageTable:
         *,
         bundle_uri: str,
         job_definition: str,
+        unusual: float | None = None,
     ) -> Record:
         """RECEIVED -> CLASSIFIED; a record in any other state stays as it is.
 
@@ -70,10 +71,12 @@ class ImageTable:
             timings_ms: milliseconds of each step.
             bundle_uri: where that model's bundle lies.
             job_definition: ARN of the job definition that was deployed with it.
+            unusual: the share of the validation images that are more usual, where that is known.
         """
         best = predictions[0]
         values = {
             "predictions": predictions,
+            "unusual": unusual,
             "model": model,
             "bundle_uri": bundle_uri,
             "job_definition": job_definition,
@@ -85,10 +88,16 @@ class ImageTable:
         return self._move(image_id, State.CLASSIFIED, Attr("state").eq(State.RECEIVED), values)
 
     def mark_explained(
-        self, record: Record, picture: str, heatmaps: tuple[HeatmapFiles, ...], timings_ms: dict[str, float]
+        self,
+        record: Record,
+        picture: str,
+        heatmaps: tuple[HeatmapFiles, ...],
+        timings_ms: dict[str, float],
+        trust: str | None = None,
     ) -> Record:
         """CLASSIFIED -> EXPLAINED; a final record stays as it is, and so does one that another model has classified."""
-        values = {"picture": picture, "heatmaps": heatmaps, "timings_ms": record.timings_ms | timings_ms}
+        timings = record.timings_ms | timings_ms
+        values = {"picture": picture, "heatmaps": heatmaps, "timings_ms": timings, "trust": trust}
         same_model = Attr("model.version").eq(record.model.version if record.model else None)
         return self._move(record.image_id, State.EXPLAINED, Attr("state").eq(State.CLASSIFIED) & same_model, values)
 

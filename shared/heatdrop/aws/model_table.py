@@ -15,15 +15,15 @@ class ModelTable:
     def __init__(self, items: ItemTable) -> None:
         self._items = items
 
-    def add(self, model: ModelName, labels: tuple[str, ...], certificate: Certificate | None = None) -> None:
-        """Make a model known, with the classes it knows and whether its maps can be trusted.
+    def add(self, model: ModelName, labels: tuple[str, ...], certificates: tuple[Certificate, ...] = ()) -> None:
+        """Make a model known, with the classes it knows and how far its maps can be trusted.
 
-        One that is known keeps what is known of it, but takes a certificate that is as new as its own, or newer: a
-        container with the same weights and an older certificate must not take the newer one back.
+        One that is known keeps what is known of it, but takes certificates the newest of which is as new as its own
+        newest, or newer: a container with the same weights and older certificates must not take the newer ones back.
         """
         moment = now()
         known = KnownModel(
-            name=model.name, version=model.version, labels=labels, first_used_at=moment, certificate=certificate
+            name=model.name, version=model.version, labels=labels, first_used_at=moment, certificates=certificates
         )
         item = {
             KEY: f"model#{model.version}",
@@ -31,11 +31,19 @@ class ModelTable:
             "listed_at": f"{iso(moment)}#{model.version}",
             "known_model": plain(known.model_dump(mode="json", exclude_none=True)),
         }
-        if self._items.add(item) or certificate is None:
+        newest = max((certificate.measured_on for certificate in certificates), default=None)
+        if newest is not None:
+            item["certified_on"] = newest
+        if self._items.add(item) or newest is None:
             return
-        measured_on = Attr("known_model.certificate.measured_on")
+        certified_on, earlier = Attr("certified_on"), Attr("known_model.certificate.measured_on")
         self._items.update_if(
             item[KEY],
-            measured_on.not_exists() | measured_on.lte(certificate.measured_on),
-            put={"known_model.certificate": certificate.model_dump(mode="json", exclude_none=True)},
+            # An item of before there were several certificates holds one, and has the day there.
+            certified_on.lte(newest) | (certified_on.not_exists() & (earlier.not_exists() | earlier.lte(newest))),
+            put={
+                "certified_on": newest,
+                "known_model.certificates": [c.model_dump(mode="json", exclude_none=True) for c in certificates],
+            },
+            remove=["known_model.certificate"],
         )

@@ -30,6 +30,10 @@ class Notification(FrozenModel):
     label: Annotated[str | None, Field(description="The best class.")] = None
     score: Annotated[float | None, Field(description="Probability of the best class.")] = None
     model: Annotated[str | None, Field(description="Version of the model that said so.")] = None
+    unusual: Annotated[
+        float | None,
+        Field(description="Share of the validation images that are more usual than this one, where that is known."),
+    ] = None
     at: Annotated[datetime, Field(description="When the image reached the state.")]
 
 
@@ -43,7 +47,7 @@ class Announcer:
         self._events: EventBridgeClient | None = boto3.client("events") if bus else None
 
     def announce(self, record: Record) -> None:
-        """Publish the state of an image, with attributes to filter on: state, label, score, model.
+        """Publish the state of an image, with attributes to filter on: state, label, score, model, unusual.
 
         Raises:
             NotAnnounced: the bus did not take it.
@@ -58,6 +62,7 @@ class Announcer:
             label=best.label if best else None,
             score=best.score if best else None,
             model=record.model.version if record.model else None,
+            unusual=record.unusual,
             at=record.updated_at,
         )
         attributes = {"state": _text(record.state)}
@@ -67,6 +72,8 @@ class Announcer:
                 "score": {"DataType": "Number", "StringValue": f"{best.score:.6f}"},
                 "model": _text(record.model.version),
             }
+        if record.unusual is not None:
+            attributes["unusual"] = {"DataType": "Number", "StringValue": f"{record.unusual:.3f}"}
         message = notification.model_dump_json()
         self._sns.publish(TopicArn=self._topic_arn, Message=message, MessageAttributes=attributes)
         if self._events:

@@ -1,11 +1,21 @@
 """What is known of an image, of an explanation on request and of a model; the ``..._table`` modules store it."""
 
 from datetime import datetime
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from heatdrop.model.certificate import Certificate
-from heatdrop.vocabulary import Drop, ExplanationSettings, FrozenModel, HeatmapFiles, ModelName, Prediction, State
+from heatdrop.model.certificate import Certificate, with_several_certificates
+from heatdrop.vocabulary import (
+    Drop,
+    ExplanationSettings,
+    FrozenModel,
+    HeatmapFiles,
+    ModelName,
+    Prediction,
+    State,
+    Unusual,
+)
 
 
 class RequestedExplanation(FrozenModel):
@@ -20,6 +30,8 @@ class RequestedExplanation(FrozenModel):
     reason: str | None = None
     picture: str | None = None
     heatmaps: tuple[HeatmapFiles, ...] = ()
+    trust: str | None = None
+    """What was known of the trustworthiness of maps of this kind when they were made."""
     timings_ms: dict[str, float] = Field(default_factory=dict)
 
 
@@ -30,8 +42,14 @@ class KnownModel(FrozenModel):
     version: str
     labels: tuple[str, ...]
     first_used_at: datetime
-    certificate: Certificate | None = None
-    """Whether its maps can be trusted; None where that was not measured."""
+    certificates: tuple[Certificate, ...] = ()
+    """How far its maps can be trusted: one for each kind of map that was measured."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier(cls, given: Any) -> Any:
+        """Read an item of before there were several certificates."""
+        return with_several_certificates(given)
 
 
 class Record(FrozenModel):
@@ -44,6 +62,7 @@ class Record(FrozenModel):
     updated_at: datetime
     reason: str | None = None
     predictions: tuple[Prediction, ...] = ()
+    unusual: Unusual = None
     model: ModelName | None = None
     bundle_uri: str | None = None
     """Where the bundle of ``model`` lay when it classified the image; records of earlier versions lack it."""
@@ -53,6 +72,8 @@ class Record(FrozenModel):
     manifest_id: str | None = None
     picture: str | None = None
     heatmaps: tuple[HeatmapFiles, ...] = ()
+    trust: str | None = None
+    """What was known of the trustworthiness of maps like its heatmaps when they were made."""
     explanations: dict[str, RequestedExplanation] = Field(default_factory=dict)
     announced: frozenset[State] = frozenset()
     timings_ms: dict[str, float] = Field(default_factory=dict)

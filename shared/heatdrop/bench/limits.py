@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from heatdrop.saliency.engine import GradientEngine, GraphSpec
-from heatdrop.saliency.scores import Score
+from heatdrop.head import Score
+from heatdrop.saliency.gradient_engine import GraphSpec
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 
 _MATRIX_SIDE = 2048
 _REPEATS = 15
@@ -35,7 +36,7 @@ def _fastest(run: Callable[[], Any]) -> float:
     return min(seconds)
 
 
-def counted_gflop(engine: GradientEngine, shape: tuple[int, ...], samples: int, classes: int) -> float:
+def counted_gflop(engine: TensorFlowEngine, shape: tuple[int, ...], samples: int, classes: int) -> float:
     """GFLOP of one image: those of the convolutions and matrix products in the engine's graph."""
     score: Score = "logit"
     spec, size = GraphSpec(("abs", "g2"), score, engine.batch_size), engine.batch_size

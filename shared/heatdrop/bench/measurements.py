@@ -151,10 +151,11 @@ def errors(subject: Subject, plan: Plan, say: Say) -> Figures:
     # In this process, since a contender's process returns no standard errors.
     import keras
 
-    from heatdrop.saliency import GradientEngine, smoothgrad
+    from heatdrop.saliency import smoothgrad
     from heatdrop.saliency.noise import SAMPLINGS
+    from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 
-    engine = GradientEngine(keras.models.load_model(subject.folder / "model.keras", compile=False))
+    engine = TensorFlowEngine(keras.models.load_model(subject.folder / "model.keras", compile=False))
     names: tuple[Estimator, ...] = ("mean_abs", "signed")
     image, classes = subject.images[:1], [list(range(plan.classes))]
     say(f"a reference of {plan.reference} samples")

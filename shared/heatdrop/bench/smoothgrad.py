@@ -11,7 +11,7 @@ from heatdrop.bench.contenders import HEATDROP, Contender
 from heatdrop.bench.measurements import Plan
 from heatdrop.bench.subjects import Subject
 from heatdrop.errors import InvalidRequest
-from heatdrop.saliency import GradientEngine
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 
 PARTS = ("contenders", "limits", "scaling", "errors", "memory")
 
@@ -54,7 +54,7 @@ def measure(
 def _limits(subject: Subject, plan: Plan, contenders: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
     say("the machine's limit")
     rates = limits.machine_rates()
-    engine = GradientEngine(keras.models.load_model(subject.folder / "model.keras", compile=False))
+    engine = TensorFlowEngine(keras.models.load_model(subject.folder / "model.keras", compile=False))
     work = limits.counted_gflop(engine, subject.images.shape[1:], plan.samples, plan.classes)
     found: dict[str, Any] = {"gflop_per_second": rates, "gflop_per_image": work}
     if HEATDROP.name in contenders:

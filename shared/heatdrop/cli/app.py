@@ -107,7 +107,7 @@ def explain(
         from heatdrop.explaining.explainer import Explainer
         from heatdrop.explaining.files import explain_files
         from heatdrop.images import Limits
-        from heatdrop.saliency import run_batches_in_parallel
+        from heatdrop.saliency.parallelism import run_batches_in_parallel
 
         run_batches_in_parallel()
         explainer = Explainer(ready, settings, Limits())

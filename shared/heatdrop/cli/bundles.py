@@ -107,10 +107,10 @@ def check(folder: Annotated[Path, typer.Argument(metavar="BUNDLE")], as_json: Js
 
     Example: heatdrop bundle check bundles/skin
     """
-    from heatdrop.model.bundle import FILES, open_bundle
+    from heatdrop.model.bundle import open_bundle
 
     found = open_bundle(folder)
-    for file in FILES:
+    for file in found.files:
         found.read(file)
     _show(found, as_json)
 
@@ -145,13 +145,16 @@ def push(
 
 def _show(found: "Bundle", as_json: bool) -> None:
     height, width = found.size
+    known = {certificate.kind.title: certificate.summary for certificate in found.description.certificates}
+    by = "LiteRT" if found.description.gradients else "TensorFlow"
     if as_json:
-        about = {"folder": str(found.folder), "height": height, "width": width, "labels": found.labels}
-        console.print_json(found.model.model_dump() | about | {"certificate": found.certified})
+        about = {"folder": str(found.folder), "height": height, "width": width, "labels": found.labels, "maps_by": by}
+        console.print_json(found.model.model_dump() | about | {"trust": known})
         return
+    trust = "\n".join(f"{kind}: {summary}" for kind, summary in known.items())
     console.answers.print(
         f"{found.model.name} {found.model.version}: {height} x {width}, {', '.join(found.labels)}; {found.folder}\n"
-        f"Trustworthiness of its maps: {found.certified}",
+        f"Its maps are made by {by}\n" + (trust or "Whether its maps can be trusted was not measured."),
         markup=False,
         soft_wrap=True,
     )

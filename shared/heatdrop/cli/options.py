@@ -28,7 +28,11 @@ def bounds(bounded: Any, **narrower: float) -> dict[str, Any]:
 
 
 Samples = Annotated[
-    int, typer.Option(**bounds(vocabulary.Samples), help="SmoothGrad: how many noisy copies are averaged; 0: no noise.")
+    int,
+    typer.Option(
+        **bounds(vocabulary.Samples),
+        help="How many noisy copies SmoothGrad averages (0: no noise); steps of integrated gradients.",
+    ),
 ]
 _SETTINGS: dict[str, Any] = {
     "method": Annotated[Method, typer.Option(help="The explanation method.")],
@@ -38,7 +42,7 @@ _SETTINGS: dict[str, Any] = {
         float,
         typer.Option(
             **bounds(vocabulary.NoiseLevel),
-            help="SmoothGrad: standard deviation of the noise, as a share of the image's value range.",
+            help="Standard deviation of the noise, as a share of the image's value range.",
         ),
     ],
     "estimator": Annotated[Estimator, typer.Option(help="SmoothGrad: which statistic of the gradients is drawn.")],

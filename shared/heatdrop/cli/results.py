@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,12 +14,8 @@ from heatdrop.cli import console
 from heatdrop.cli.options import Json
 from heatdrop.cli.targets import Folder, Local, Stack, find_target
 from heatdrop.errors import InvalidRequest
-from heatdrop.model.certificate import Certificate
 from heatdrop.text import counted
-from heatdrop.vocabulary import DISCLAIMER, State
-
-if TYPE_CHECKING:
-    from heatdrop.api.client import ApiClient
+from heatdrop.vocabulary import DISCLAIMER, State, unusual_in_words
 
 Format = Literal["table", "csv", "parquet", "json"]
 
@@ -85,7 +81,12 @@ def show(
     facts += [("reason", record["reason"])] if record["reason"] else []
     if record["model"]:
         facts.append(("model", f"{record['model']['name']} {record['model']['version']}"))
-        facts.append(("its maps", _certified(api, record["model"]["version"])))
+    if record["unusual"] is not None:
+        facts.append(
+            ("unusual", unusual_in_words(record["unusual"]) or f"less usual than {record['unusual']:.0%} of the images")
+        )
+    if record["trust"]:
+        facts.append(("its maps", record["trust"]))
     heatmaps = {heatmap["label"]: heatmap for heatmap in record["heatmaps"]}
     for prediction in record["predictions"]:
         label = prediction["label"]
@@ -102,14 +103,6 @@ def show(
         )
     console.show_facts(facts)
     console.answers.print(record["note"], style="dim")
-
-
-def _certified(api: "ApiClient", version: str) -> str:
-    """The certificate of a model's maps, in one line."""
-    for model in api.get("models")["models"]:
-        if model["version"] == version and model.get("certificate"):
-            return f"certificate {Certificate.model_validate(model['certificate']).summary}"
-    return "certificate not measured"
 
 
 def _row(image: dict[str, Any]) -> dict[str, Any]:

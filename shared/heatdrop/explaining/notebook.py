@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from heatdrop import images
 from heatdrop.errors import InvalidRequest
 from heatdrop.explaining.explainer import Explainer, Explanation, Heatmap
 from heatdrop.explaining.files import read_file
@@ -36,6 +35,11 @@ class Explained:
     def labels(self) -> tuple[str, ...]:
         """The classes that are explained, best first."""
         return tuple(heatmap.label for heatmap in self.explanation.heatmaps)
+
+    @property
+    def trust(self) -> str:
+        """What is known of the trustworthiness of maps of this kind, as the figure says it."""
+        return self.explanation.trust
 
     def figure(self, label: str | None = None) -> bytes:
         """A PNG of the input beside the map of a class, the best one by default."""
@@ -91,17 +95,19 @@ def explain(image: str | Path | bytes, bundle: str | Path | None = None, **setti
         raise InvalidRequest(first_problem(error)) from error
     data = image if isinstance(image, bytes) else read_file(Path(image), Limits())
     opened = open_bundle(Path(bundle)) if bundle else default.open_default() or default.build_default()
-    classifier, explainer = _loaded(opened.folder.resolve(), opened.model.version, opened.certified, checked)
-    decoded = images.decode(data, at_least=explainer.bundle.decoded_size)
-    predictions = classifier.classify(decoded)
-    return Explained(predictions, explainer.explain(data, predictions), explainer.bundle)
+    known = "".join(certificate.model_dump_json() for certificate in opened.description.certificates)
+    classifier, explainer = _loaded(opened.folder.resolve(), opened.model.version, known, checked)
+    seen = explainer.decode(data)
+    predictions, unusual = classifier.look_at_input(seen.inputs)
+    explanation = explainer.draw(data, seen, predictions, explainer.maps(seen, predictions), unusual)
+    return Explained(predictions, explanation, explainer.bundle)
 
 
 @lru_cache(maxsize=2)
 def _loaded(
-    folder: Path, _version: str, _certified: str, settings: ExplanationSettings
+    folder: Path, _version: str, _certificates: str, settings: ExplanationSettings
 ) -> tuple[Classifier, Explainer]:
-    """The models of a bundle, kept for the next call. Version and certificate are arguments so that a bundle that was
+    """The models of a bundle, kept for the next call. Version and certificates are arguments so that a bundle that was
     packed or certified again is loaded again.
     """
     with native_output_hidden():

@@ -136,8 +136,10 @@ def _fetch(
         state=record.state,
         reason=record.reason,
         predictions=record.predictions,
+        unusual=record.unusual,
         picture=picture,
         heatmaps=heatmaps,
+        trust=record.trust,
         model=record.model,
         timings_ms=record.timings_ms,
     )

@@ -1,22 +1,25 @@
 """A model bundle: a folder with all that prediction and explanation need, and the digest of each of its files.
 
-    bundle.json     name, version, input, preprocessing, digests, how it was trained
-    labels.json     the class names, in the order of the model's outputs
-    model.tflite    for prediction (LiteRT)
-    model.keras     for explanation (TensorFlow)
+    bundle.json       name, version, input, preprocessing, digests, how it was trained
+    labels.json       the class names, in the order of the model's outputs
+    model.tflite      for prediction (LiteRT)
+    gradients.tflite  for explanation without TensorFlow (LiteRT), where the model's gradients could be exported
+    model.keras       for explanation (TensorFlow)
 
 ``bundle.json`` is written last, so a half-written bundle has none.
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heatdrop.errors import InvalidBundle
-from heatdrop.model.certificate import Certificate
+from heatdrop.head import GradientGraph
+from heatdrop.model.certificate import Certificate, MapKind, merged, trust_in, with_several_certificates
 from heatdrop.model.fitting import needed_size
 from heatdrop.model.preprocessing import HowToPreprocess, Preprocessing, preprocessing_of
 from heatdrop.text import first_problem
@@ -27,9 +30,11 @@ DESCRIPTION = "bundle.json"
 LABELS = "labels.json"
 LITERT_MODEL = "model.tflite"
 KERAS_MODEL = "model.keras"
+GRADIENTS = "gradients.tflite"
 PARTIAL = "bundle.json.partial"
 """The description while it is being written, before it takes the place of the old one."""
 FILES = (LABELS, LITERT_MODEL, KERAS_MODEL)
+"""What every bundle has, beside its description."""
 
 
 class BundleDescription(BaseModel):
@@ -49,10 +54,20 @@ class BundleDescription(BaseModel):
     digests: dict[str, str]
     training: dict[str, Any] | None = None
     """How it was trained and what it reached on validation data; None for a model packed from elsewhere."""
-    certificate: Certificate | None = None
-    """Whether its maps can be trusted; None when that was not measured."""
+    certificates: tuple[Certificate, ...] = ()
+    """How far its maps can be trusted: one for each kind of map that was measured."""
+    distances: tuple[float, ...] | None = None
+    """How far the validation images' features are from their centre, as quantiles at equal steps; None if unknown."""
+    gradients: GradientGraph | None = None
+    """What ``gradients.tflite`` computes; None where there is none, as in bundles of older versions."""
     source_digest: str | None = None
     """What it was built from, for the bundle that comes with Heatdrop."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier(cls, given: Any) -> Any:
+        """Read a description of before there were several certificates."""
+        return with_several_certificates(given)
 
 
 class Bundle(BaseModel):
@@ -88,14 +103,17 @@ class Bundle(BaseModel):
         """(height, width) that an image must at least be decoded at for the model."""
         return needed_size(self.size, self.preprocessing)
 
+    def trust_in(self, kind: MapKind) -> str:
+        """What is known of the trustworthiness of its maps of a kind, in a sentence or two."""
+        return trust_in(self.description.certificates, kind)
+
     @property
-    def certified(self) -> str:
-        """What is known of the trustworthiness of its maps, in one line."""
-        certificate = self.description.certificate
-        return certificate.summary if certificate else "not measured"
+    def files(self) -> tuple[str, ...]:
+        """The names of its files, all but its description."""
+        return (*FILES, GRADIENTS) if self.description.gradients else FILES
 
     def read(self, name: str) -> bytes:
-        """The bytes of one of ``FILES``, after checking them against their digest.
+        """The bytes of one of its ``files``, after checking them against their digest.
 
         Raises:
             InvalidBundle: the file is missing or is not the one that was packed.
@@ -137,9 +155,13 @@ def open_bundle(folder: Path) -> Bundle:
     return unread.model_copy(update={"labels": tuple(labels)})
 
 
-def with_certificate(bundle: Bundle, certificate: Certificate) -> Bundle:
-    """Write a certificate into a bundle. The description is replaced at once; name and version stay what they are."""
-    description = bundle.description.model_copy(update={"certificate": certificate})
+def with_certificates(bundle: Bundle, measured: Sequence[Certificate]) -> Bundle:
+    """Write certificates into a bundle, beside those of other kinds of map that it has.
+
+    The description is replaced at once; name and version stay what they are.
+    """
+    known = bundle.description.certificates
+    description = bundle.description.model_copy(update={"certificates": merged(known, measured)})
     partial = bundle.folder / PARTIAL
     partial.write_text(description.model_dump_json(indent=2))
     partial.replace(bundle.folder / DESCRIPTION)

@@ -12,7 +12,8 @@ def open_default() -> Bundle | None:
         bundle = bundles.open_bundle(BUILT_BUNDLE)
     except InvalidBundle:
         return None
-    return bundle if bundle.description.source_digest == source_digest() else None
+    is_current = bundle.description.source_digest == source_digest() and bundle.description.gradients
+    return bundle if is_current else None
 
 
 def build_default() -> Bundle:

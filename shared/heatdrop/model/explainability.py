@@ -1,6 +1,7 @@
 """Whether a model can be explained: tried before it is packed, so that no bundle fails later."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 
 from heatdrop.errors import InvalidBundle, InvalidRequest
 from heatdrop.model.preprocessing import Convention, Preprocessing, preprocess
-from heatdrop.saliency import GradientEngine, smoothgrad
+from heatdrop.saliency import SaliencyMaps, smoothgrad
 from heatdrop.saliency.network import Network
 from heatdrop.saliency.reading import read_network
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 
 BATCH_TOLERANCE = 1e-3
 """The greatest difference in any score that the other images of a batch may make."""
@@ -32,11 +34,23 @@ def trial_pictures(size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.stack(resized).clip(0, 255).astype(np.uint8)
 
 
-def check_explainable(model: keras.Model, convention: Convention | Preprocessing) -> bool:
-    """Predict and explain trial pictures as a heatmap job would.
+@dataclass(frozen=True)
+class Trial:
+    """What TensorFlow made of trial pictures.
 
-    Returns:
-        Whether the model judges each label by itself: the probabilities of several labels do not sum to 1.
+    Attributes:
+        inputs: the pictures, preprocessed.
+        maps: their maps.
+        several: whether the model judges each label by itself: the probabilities of several labels do not sum to 1.
+    """
+
+    inputs: NDArray[np.float32]
+    maps: SaliencyMaps
+    several: bool
+
+
+def check_explainable(model: keras.Model, convention: Convention | Preprocessing) -> Trial:
+    """Predict and explain trial pictures as a heatmap job would.
 
     Raises:
         InvalidBundle: the model gives no probabilities, the scores of its classes cannot be found, or no gradient of
@@ -45,7 +59,7 @@ def check_explainable(model: keras.Model, convention: Convention | Preprocessing
     inputs = preprocess(trial_pictures(model.input_shape[1:3]), convention, model.input_shape[3])
     try:
         # Plain float32, as on a CPU: a job on a GPU tries for itself what else it may use.
-        engine = GradientEngine(model, accelerations=())
+        engine = TensorFlowEngine(model, accelerations=())
     except InvalidRequest as error:
         raise InvalidBundle(str(error)) from error
     except Exception as error:
@@ -59,14 +73,14 @@ def check_explainable(model: keras.Model, convention: Convention | Preprocessing
     not_finite = any("not finite" in warning for said in found.warnings for warning in said)
     if not_finite or not found.maps["mean_abs"].any():
         raise InvalidBundle(_no_gradient(_obstacle(model, inputs[:1])))
-    return bool((np.abs(scores.sum(axis=1) - 1) > SUM_TOLERANCE).any())
+    return Trial(inputs, found, bool((np.abs(scores.sum(axis=1) - 1) > SUM_TOLERANCE).any()))
 
 
-def _check_scores(engine: GradientEngine, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+def _check_scores(engine: TensorFlowEngine, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
     """The probabilities (B, classes) of inputs, each computed alone."""
     try:
         alone = engine.predict(inputs)
-        together = engine.head.build(engine.head.predicted)(tf.constant(inputs)).numpy()
+        together = engine.scores.build(engine.head.predicted)(tf.constant(inputs)).numpy()
     except Exception as error:
         raise InvalidBundle(f"the model cannot compute several images at once: {_first_line(error)}") from error
     in_range = bool(((alone >= -ROUNDING) & (alone <= 1 + ROUNDING)).all())

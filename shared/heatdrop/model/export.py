@@ -9,6 +9,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from heatdrop.errors import InvalidBundle
 from heatdrop.model.keras_config import foreign_code, parts_of
+from heatdrop.model.typicality import Gaussian
 from heatdrop.quiet import native_output_hidden
 from heatdrop.saliency.network import Network
 from heatdrop.saliency.operations import Opaque
@@ -46,16 +47,38 @@ def for_prediction(model: keras.Model) -> keras.Model:
     return copy
 
 
-def to_litert(model: keras.Model) -> bytes:
+def with_features(model: keras.Model) -> keras.Model | None:
+    """A model that gives the scores and, beside them, the features (B, D) that its last dense layer reads.
+
+    None for a model without such a layer of its own.
+    """
+    heads = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    if not heads or len(heads[-1].input.shape) != 2:
+        return None
+    return keras.Model(model.inputs[0], [model.outputs[0], heads[-1].input])
+
+
+def to_litert(model: keras.Model, gaussian: Gaussian | None = None) -> bytes:
     """Export to LiteRT, for one image at a time.
+
+    With a ``gaussian`` over the model's features, the export also gives how far those of the image are from its centre.
 
     Raises:
         InvalidBundle: LiteRT lacks what a layer computes; the message names the layer.
     """
-    predict = tf.function(lambda x: model(x, training=False))
+    both = with_features(model) if gaussian else None
+
+    def predict(x: Any) -> Any:
+        if gaussian is None or both is None:
+            return model(x, training=False)
+        scores, features = both(x, training=False)
+        apart = features - gaussian.centre
+        along = tf.square(tf.matmul(apart, gaussian.directions))
+        return scores, tf.reduce_sum(along * gaussian.weights, 1) + tf.reduce_sum(tf.square(apart), 1) / gaussian.rest
+
     try:
         with native_output_hidden():
-            return _converted(predict, [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)], model)
+            return _converted(tf.function(predict), [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)], model)
     except OSError:
         raise
     except Exception as error:

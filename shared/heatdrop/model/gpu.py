@@ -1,16 +1,21 @@
-"""Whether TensorFlow sees the GPU that a heatmap job asked for. Without one it would silently go on on the CPU."""
+"""Whether there is a GPU, and whether TensorFlow sees it. Without one it would silently go on on the CPU."""
 
-import tensorflow as tf
+from pathlib import Path
 
 from heatdrop.errors import GpuMissing
 
 
 def find_gpus(*, required: bool) -> tuple[str, ...]:
-    """What TensorFlow calls the GPUs that it can use; none on a machine without.
+    """What TensorFlow calls the GPUs that it can use; none on a machine without, where it is not even imported.
 
     Raises:
         GpuMissing: one is required, and there is none.
     """
+    if not required and not _has_device():
+        return ()
+    # Imported here: on a CPU, most heatmaps are made without it.
+    import tensorflow as tf
+
     devices = tf.config.list_physical_devices("GPU")
     if required and not devices:
         build = "with" if tf.test.is_built_with_cuda() else "without"
@@ -19,3 +24,7 @@ def find_gpus(*, required: bool) -> tuple[str, ...]:
             "check the instance's driver and the container, or deploy with UseGpu=false to render on CPUs"
         )
     return tuple(tf.config.experimental.get_device_details(device).get("device_name", "GPU") for device in devices)
+
+
+def _has_device() -> bool:
+    return any(Path("/dev").glob("nvidia[0-9]*"))

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, roc_auc_score
+from scipy.stats import rankdata
+from sklearn.metrics import confusion_matrix
 
 BOOTSTRAP_ROUNDS = 1000
 
@@ -44,15 +45,29 @@ def evaluate(
         values = hit[rows].astype(float)
         result[name] = float(values.mean())
         result[f"{name}_95"] = _interval(lambda r, v=values: float(v[r].mean()), len(values))  # type: ignore[misc]
-    result["auc"] = float(roc_auc_score(positive, score))
-    result["auc_95"] = _interval(lambda rows: _auc_or_nan(positive[rows], score[rows]), len(targets))
+    result["auc"] = auc(positive, score)
+    result["auc_95"] = _interval(lambda rows: auc(positive[rows], score[rows]), len(targets))
     result["threshold"] = threshold
     return result
 
 
 def macro_auc(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
-    """The mean over classes of the one-against-rest area under the ROC curve."""
-    return float(np.mean([roc_auc_score(targets == index, scores[:, index]) for index in range(scores.shape[1])]))
+    """The mean over classes of the one-against-rest area under the ROC curve; NaN where a class is missing."""
+    return float(np.mean([auc(targets == index, scores[:, index]) for index in range(scores.shape[1])]))
+
+
+def auc(positive: NDArray[np.bool_], score: NDArray[np.float32]) -> float:
+    """The area under the ROC curve; NaN unless there are both positive and negative examples.
+
+    It is the share of pairs of one of each in which the positive one has the greater score, counted by ranks (Mann and
+    Whitney, 1947): scikit-learn's function takes forty times as long, and an interval needs it a thousand times.
+    """
+    several = int(positive.sum())
+    others = len(positive) - several
+    if not several or not others:
+        return float("nan")
+    ranks = float(rankdata(score)[positive].sum())
+    return (ranks - several * (several + 1) / 2) / (several * others)
 
 
 def best_threshold(scores: NDArray[np.float32], targets: NDArray[np.int64], negative: int) -> float:
@@ -63,10 +78,6 @@ def best_threshold(scores: NDArray[np.float32], targets: NDArray[np.int64], nega
     best = grid[youden >= youden.max() - 1e-9]
     # One of the best themselves: their median may lie between two ranges of them, and be worse.
     return float(best[len(best) // 2])
-
-
-def _auc_or_nan(positive: NDArray[np.bool_], score: NDArray[np.float32]) -> float:
-    return float(roc_auc_score(positive, score)) if 0 < positive.sum() < len(positive) else float("nan")
 
 
 def _interval(statistic: Callable[[NDArray[np.int64]], float], count: int) -> list[float]:

@@ -17,10 +17,12 @@ from heatdrop.model.certificate import Certificate
 from heatdrop.model.classifier import Classifier, model_input
 from heatdrop.model.explainability import check_explainable, trial_pictures
 from heatdrop.model.export import for_prediction, to_litert
+from heatdrop.model.gradients import gradients_of
 from heatdrop.model.labels import read_labels, read_thresholds
 from heatdrop.model.loading import load_keras_file
 from heatdrop.model.model_files import Head, load_model, with_head
 from heatdrop.model.preprocessing import Convention, Preprocessing, read_preprocessing
+from heatdrop.model.typicality import Typicality
 from heatdrop.vocabulary import ModelName
 
 EXPORT_TOLERANCE = 1e-4
@@ -36,11 +38,13 @@ def pack(
     preprocess_as: Convention | Preprocessing,
     threshold: float | Sequence[float] = 0.5,
     training: dict[str, Any] | None = None,
-    certificate: Certificate | None = None,
+    certificates: Sequence[Certificate] = (),
+    typicality: Typicality | None = None,
     source_digest: str | None = None,
 ) -> Bundle:
     """Write ``model`` as a bundle to ``folder``. A bundle that is there stays whole until it is replaced at the end.
 
+    The gradients of its scores are packed with it, where LiteRT can compute them, so that heatmaps need no TensorFlow.
     The model is packed in float32 and without layers that only augment images in training.
 
     Args:
@@ -54,7 +58,8 @@ def pack(
         threshold: from which probability on a label is found, for all or for each label, of a model that judges each
             label by itself.
         training: how it was trained, for the description.
-        certificate: what was measured of its maps, if anything.
+        certificates: what was measured of its maps, if anything.
+        typicality: what the features of the images look like that it knows, if that was measured.
         source_digest: of what it was built from, for the bundle that comes with Heatdrop.
 
     Raises:
@@ -74,8 +79,12 @@ def pack(
         staging = Path(scratch) / "bundle"
         staging.mkdir()
         model.save(staging / bundles.KERAS_MODEL, include_optimizer=False)
-        several = check_explainable(load_keras_file(staging / bundles.KERAS_MODEL), preprocess_as)
-        (staging / bundles.LITERT_MODEL).write_bytes(to_litert(model))
+        reread = load_keras_file(staging / bundles.KERAS_MODEL)
+        trial = check_explainable(reread, preprocess_as)
+        (staging / bundles.LITERT_MODEL).write_bytes(to_litert(model, typicality.gaussian if typicality else None))
+        graph, gradients = gradients_of(reread, trial) or (None, None)
+        if graph:
+            (staging / bundles.GRADIENTS).write_bytes(graph)
         (staging / bundles.LABELS).write_text(json.dumps(list(labels), indent=2))
         description = BundleDescription(
             model=ModelName(name=name, version=_version(model, labels, preprocess_as)),
@@ -83,10 +92,12 @@ def pack(
             width=width,
             channels=channels,
             preprocess=preprocess_as,
-            thresholds=_thresholds(threshold, len(labels)) if several else None,
-            digests={file: bundles.digest((staging / file).read_bytes()) for file in bundles.FILES},
+            thresholds=_thresholds(threshold, len(labels)) if trial.several else None,
+            digests={file.name: bundles.digest(file.read_bytes()) for file in sorted(staging.iterdir())},
+            gradients=gradients,
             training=training,
-            certificate=certificate,
+            certificates=tuple(certificates),
+            distances=typicality.quantiles if typicality else None,
             source_digest=source_digest,
         )
         (staging / bundles.DESCRIPTION).write_text(description.model_dump_json(indent=2))
@@ -104,7 +115,7 @@ def check_free(folder: Path) -> None:
         InvalidRequest: the folder holds something else, is a file, or is the working folder.
     """
     if folder.is_dir():
-        parts = {*bundles.FILES, bundles.DESCRIPTION, bundles.PARTIAL}
+        parts = {*bundles.FILES, bundles.GRADIENTS, bundles.DESCRIPTION, bundles.PARTIAL}
         others = sorted({path.name for path in folder.iterdir()} - parts)
         if others:
             raise InvalidRequest(f"{folder} holds {others[0]}, which is no part of a bundle; name another folder")

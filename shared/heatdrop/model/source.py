@@ -5,6 +5,7 @@ the bundle were measured with the rounded weights.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from heatdrop.model import architectures, packing
 from heatdrop.model.bundle import Bundle
-from heatdrop.model.certificate import Certificate
+from heatdrop.model.certificate import Certificate, merged, with_several_certificates
+from heatdrop.model.typicality import Typicality
 
 _WEIGHTS = "weights.npz"
 CARD = "model.json"
+TYPICALITY = "typicality.npz"
 
 
 def rounded(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -49,11 +52,27 @@ def save_source(model: keras.Model, card: dict[str, Any], folder: Path) -> None:
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 
-def keep_certificate(certificate: Certificate, folder: Path) -> None:
-    """Write a certificate on the card of a source folder, for the bundles that are built from it."""
+def save_typicality(typicality: Typicality, folder: Path) -> None:
+    """Write what the images of a model look like into its source folder."""
+    (folder / TYPICALITY).write_bytes(typicality.to_bytes())
+
+
+def keep_certificates(measured: Sequence[Certificate], folder: Path) -> None:
+    """Write certificates on the card of a source folder, for the bundles that are built from it.
+
+    Those of other kinds of map that the card has stay there.
+    """
     card = json.loads((folder / CARD).read_text())
-    card["certificate"] = certificate.model_dump(mode="json")
+    known = _certificates(card)
+    card.pop("certificate", None)
+    card["certificates"] = [certificate.model_dump(mode="json") for certificate in merged(known, measured)]
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+
+def _certificates(card: dict[str, Any]) -> tuple[Certificate, ...]:
+    """Those on a card, also on one of before there were several."""
+    given = with_several_certificates(card).get("certificates", ())
+    return tuple(Certificate.model_validate(one) for one in given)
 
 
 def load_source(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
@@ -79,6 +98,7 @@ def load_source(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
 def build_bundle(source: Path, folder: Path, source_digest: str | None = None) -> Bundle:
     """Make the bundle from its source folder."""
     model, card = load_source(source)
+    typical = source / TYPICALITY
     return packing.pack(
         model,
         folder,
@@ -86,6 +106,7 @@ def build_bundle(source: Path, folder: Path, source_digest: str | None = None) -
         labels=card["labels"],
         preprocess_as="densenet",
         training=card["training"],
-        certificate=Certificate.model_validate(card["certificate"]) if "certificate" in card else None,
+        certificates=_certificates(card),
+        typicality=Typicality.from_bytes(typical.read_bytes()) if typical.is_file() else None,
         source_digest=source_digest,
     )

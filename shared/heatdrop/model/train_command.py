@@ -6,15 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from heatdrop.errors import InvalidRequest
 from heatdrop.model import architectures, packing, source
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.dataset import Dataset, Example, find_examples, load, split
+from heatdrop.model.export import with_features
 from heatdrop.model.metrics import Metrics
 from heatdrop.model.plots import plot_confusion, plot_history
 from heatdrop.model.recipe import EpochReport, Recipe, Stage
 from heatdrop.model.training import Trainer, judge
+from heatdrop.model.typicality import Typicality
 from heatdrop.vocabulary import Architecture
+
+TYPICAL_IMAGES = 2000
+"""About how many training images tell what the model's features look like."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +133,32 @@ def train(
     card = _card(name, trainer, measured)
     plot_history(trainer.history, work / "history.png")
     plot_confusion(measured["validation"]["confusion"], dataset.labels, work / "confusion.png")  # type: ignore[arg-type]
+    typicality = _typicality(trainer, model)
     if keep_source:
         source.save_source(model, card, keep_source)
+        if typicality:
+            source.save_typicality(typicality, keep_source)
     bundle = packing.pack(
-        model, output, name=name, labels=dataset.labels, preprocess_as="densenet", training=card["training"]
+        model,
+        output,
+        name=name,
+        labels=dataset.labels,
+        preprocess_as="densenet",
+        training=card["training"],
+        typicality=typicality,
     )
     return bundle, measured
+
+
+def _typicality(trainer: Trainer, model: keras.Model) -> Typicality | None:
+    """What the images look like that the model knows; None for a model whose features cannot be found."""
+    both = with_features(model)
+    if both is None:
+        return None
+    features = keras.Model(both.inputs[0], both.outputs[1])
+    size = trainer.recipe.stages[-1].size
+    some = trainer.training.pixels[:: -(-len(trainer.training) // TYPICAL_IMAGES)]
+    return Typicality.measure(*(trainer.predict(features, part, size) for part in (some, trainer.validation.pixels)))
 
 
 def _card(name: str, trainer: Trainer, measured: dict[str, Metrics]) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from heatdrop.aws.storage import Manifest, ManifestEntry, Storage
 from heatdrop.errors import RejectedImage, SourceMissing
 from heatdrop.images import Limits
 from heatdrop.images.guarded import GuardedDecoder
-from heatdrop.model.bundle import LITERT_MODEL
 from heatdrop.model.classifier import Classifier
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.correlation import correlated
@@ -59,7 +58,7 @@ class Ingest:
         # Its process starts while this one loads the model.
         self._decoder.start()
         self._bundle_uri, self._job_definition = settings.bundle_uri, settings.job_definition
-        self._classifier = Classifier(open_bundle_at(settings.bundle_uri, LITERT_MODEL))
+        self._classifier = Classifier(open_bundle_at(settings.bundle_uri))
         items = ItemTable(settings.images_table, settings.layout)
         self._images, self._models = ImageTable(items), ModelTable(items)
         self._storage = Storage(settings.results_bucket)
@@ -105,7 +104,7 @@ class Ingest:
             fetched = time.perf_counter()
             image = self._decoder.decode(data, at_least=self._classifier.bundle.decoded_size, limits=self._limits)
             decoded = time.perf_counter()
-            predictions = self._classifier.classify(image)
+            predictions, unusual = self._classifier.look_at(image)
         except RejectedImage as error:
             logger.info("rejected", image_id=record.image_id, reason=str(error))
             metrics.add_metric("ImagesRejected", MetricUnit.Count, 1)
@@ -121,7 +120,7 @@ class Ingest:
         metrics.add_metric("ImagesClassified", MetricUnit.Count, 1)
         if not self._model_is_added:
             bundle = self._classifier.bundle
-            self._models.add(bundle.model, bundle.labels, bundle.description.certificate)
+            self._models.add(bundle.model, bundle.labels, bundle.description.certificates)
             self._model_is_added = True
         return self._images.mark_classified(
             record.image_id,
@@ -130,6 +129,7 @@ class Ingest:
             timings,
             bundle_uri=self._bundle_uri,
             job_definition=self._job_definition,
+            unusual=unusual,
         )
 
     def _submit(self, waiting: dict[str, Record], traces: dict[str, str | None]) -> None:

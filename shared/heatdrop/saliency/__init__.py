@@ -1,12 +1,13 @@
-"""Saliency maps of Keras image classifiers, SmoothGrad above all: exact, fast, and the same every time.
+"""Saliency maps of image classifiers, SmoothGrad above all: exact, fast, and the same every time.
 
-Pure: arrays in, arrays out.
+Pure: arrays in, arrays out. What needs TensorFlow is imported from its module: ``tensorflow_engine``, ``activations``
+and what they use.
 """
 
-from heatdrop.saliency.activations import ActivationMaps
-from heatdrop.saliency.engine import GradientEngine, engine_of
+from heatdrop.saliency.gradient_engine import GradientEngine
+from heatdrop.saliency.litert_engine import LiteRtEngine
 from heatdrop.saliency.maps import SaliencyMaps
-from heatdrop.saliency.parallelism import run_batches_in_parallel
+from heatdrop.saliency.methods import MakeMaps, maps_by
 from heatdrop.saliency.smoothgrad import smoothgrad
 
-__all__ = ["ActivationMaps", "GradientEngine", "SaliencyMaps", "engine_of", "run_batches_in_parallel", "smoothgrad"]
+__all__ = ["GradientEngine", "LiteRtEngine", "MakeMaps", "SaliencyMaps", "maps_by", "smoothgrad"]

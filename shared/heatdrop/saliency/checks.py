@@ -7,11 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heatdrop.errors import InvalidRequest
+from heatdrop.head import SCORES, Head, Score
 from heatdrop.saliency.maps import Float
 from heatdrop.saliency.noise import SAMPLINGS, Sampling
-from heatdrop.saliency.scores import SCORES, Head, Score
 from heatdrop.saliency.statistics import powers_needed
 from heatdrop.vocabulary import Estimator
+
+MAX_JITTER = 64
+"""The longest period that is averaged out, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Settings:
     sampling: Sampling
     batch_size: int | Literal["auto"]
     tolerance: float | None
+    jitter: int = 0
 
     def check(self, head: Head) -> None:
         """Check the settings for a model with this head.
@@ -35,7 +39,7 @@ class Settings:
         powers_needed(self.estimators)
         if self.score not in SCORES:
             raise InvalidRequest(f"score is {self.score!r}; choose one of {', '.join(SCORES)}")
-        if self.score == "probability" and self.score not in head.networks:
+        if self.score == "probability" and self.score not in head.scores:
             raise InvalidRequest("score is 'probability', but the model ends in its logits; use 'logit'")
         if self.sampling not in SAMPLINGS:
             raise InvalidRequest(f"sampling is {self.sampling!r}; choose one of {', '.join(SAMPLINGS)}")
@@ -45,6 +49,8 @@ class Settings:
             raise InvalidRequest(f"noise_level is {self.noise_level}; it must be above 0 (samples=0 adds no noise)")
         if self.batch_size != "auto" and self.batch_size < 1:
             raise InvalidRequest(f"batch_size is {self.batch_size}; use 1 or more, or 'auto'")
+        if self.jitter not in {0, *range(2, MAX_JITTER + 1)}:
+            raise InvalidRequest(f"jitter is {self.jitter}; use 0 (no shifts), or a period of 2 to {MAX_JITTER} pixels")
         if self.tolerance is not None and not (self.tolerance > 0 and self.samples > 1):
             raise InvalidRequest(f"tolerance is {self.tolerance}; it must be above 0, and samples above 1")
 

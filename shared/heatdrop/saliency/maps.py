@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from heatdrop.head import Head, Score
 from heatdrop.saliency.noise import Sampling
-from heatdrop.saliency.scores import Head, Score
 
 Float = NDArray[np.float32]
 
@@ -101,7 +101,7 @@ def score_warnings(scores: Float, classes: NDArray[np.int64], score: Score, head
     warnings = head.missing(score)
     explained = head.explained(score)
     if explained == "probability":
-        advice = ", use logit" if "logit" in head.networks else ""
+        advice = ", use logit" if "logit" in head.scores else ""
         warnings += [
             f"the probability of class {index} is {value:.6f}: so close to 1 its gradient is mostly rounding{advice}"
             for index, value in zip(classes, scores, strict=True)

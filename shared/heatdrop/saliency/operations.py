@@ -27,6 +27,10 @@ class Operation:
         """The operation as a function of tensors of ``dtype``, a TensorFlow type. Its constants are made once, here."""
         raise NotImplementedError
 
+    def build_plain(self, dtype: Any) -> Function:
+        """The same without a gradient of our own, so that ``gradient_graph`` can choose one that LiteRT can compute."""
+        return self.build(dtype)
+
 
 @dataclass(frozen=True, eq=False)
 class Affine(Operation):
@@ -82,11 +86,7 @@ class Convolution(Operation):
         backward = self._backward(kernel, dtype)
 
         def convolve(x: Any) -> Any:
-            y = tf.nn.conv2d(x, kernel, self.stride, self.padding)
-            if bias is not None:
-                y = tf.nn.bias_add(y, bias)
-            if self.relu:
-                y = tf.nn.relu(y)
+            y = self._convolve(x, kernel, bias)
 
             def gradient(upstream: Any) -> Any:
                 if self.relu:
@@ -96,6 +96,18 @@ class Convolution(Operation):
             return y, gradient
 
         return _with_own_gradient(convolve)
+
+    @override
+    def build_plain(self, dtype: Any) -> Function:
+        kernel = tf.constant(self.kernel, dtype)
+        bias = None if self.bias is None else tf.constant(self.bias, dtype)
+        return lambda x: self._convolve(x, kernel, bias)
+
+    def _convolve(self, x: Any, kernel: Any, bias: Any) -> Any:
+        y = tf.nn.conv2d(x, kernel, self.stride, self.padding)
+        if bias is not None:
+            y = tf.nn.bias_add(y, bias)
+        return tf.nn.relu(y) if self.relu else y
 
     def _backward(self, kernel: Any, dtype: Any) -> Function:
         """The gradient with respect to the input, given the one with respect to the output and the input itself.
@@ -175,9 +187,11 @@ class MaxPool(Operation):
 
     @override
     def build(self, dtype: Any) -> Function:
-        if tf.config.list_physical_devices("GPU"):
-            return lambda x: tf.nn.max_pool2d(x, self.size, self.strides, self.padding)
-        return self._remembering
+        return self.build_plain(dtype) if tf.config.list_physical_devices("GPU") else self._remembering
+
+    @override
+    def build_plain(self, dtype: Any) -> Function:
+        return lambda x: tf.nn.max_pool2d(x, self.size, self.strides, self.padding)
 
     @property
     def _remembering(self) -> Function:
@@ -280,6 +294,19 @@ class Opaque(Operation):
             return results if self.several else results[0]
 
         return call
+
+    @override
+    def build_plain(self, dtype: Any) -> Function:
+        """With the layer's variables as constants: LiteRT would read variables that were never written."""
+        call = self.build(dtype)
+        with tf.init_scope():
+            values = [(variable, variable.numpy()) for variable in getattr(self.layer, "variables", [])]
+
+        def call_with_constants(*tensors: Any) -> Any:
+            with keras.StatelessScope(state_mapping=[(variable, tf.constant(value)) for variable, value in values]):
+                return call(*tensors)
+
+        return call_with_constants
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,16 +18,24 @@ from heatdrop.saliency.network import Network, Node, Value, live_nodes
 from heatdrop.saliency.operations import Affine, Array, AveragePool, Convolution, Dense, GlobalAverage, Operation, Relu
 
 
-def simplify(network: Network) -> Network:
-    """A network of the same values and gradients that costs less to compute and to differentiate."""
+def simplify(network: Network, keep: str | None = None) -> Network:
+    """A network of the same values and gradients that costs less to compute and to differentiate.
+
+    Args:
+        network: as it was read from a model.
+        keep: the path of a layer whose result stays a node of the network, which keeps that path.
+    """
+    kept = max((index for index, node in enumerate(network.nodes) if keep and node.layer == keep), default=None)
     rewriter = _Rewriter()
     renamed: list[Value] = []
     uses = _count_uses(network)
     for index, node in enumerate(network.nodes):
         inputs = tuple(renamed[value.index] for value in node.inputs)
         result = rewriter.input() if node.operation is None else rewriter.emit(node.operation, inputs, node.layer)
-        if uses[index] > 1:
+        if uses[index] > 1 or index == kept:
             rewriter.shared.add(result)
+        if index == kept:
+            rewriter.name(result, node.layer)
         renamed.append(result)
     return Network(live_nodes(rewriter.nodes, renamed[-1]))
 
@@ -67,6 +75,9 @@ class _Rewriter:
                         value = (self.emit(step, value),)
                     return value[0]
         return self._append(Node(operation, inputs, layer))
+
+    def name(self, value: Value, layer: str) -> None:
+        self.nodes[value.index] = replace(self.nodes[value.index], layer=layer)
 
     def _append(self, node: Node) -> Value:
         self.nodes.append(node)

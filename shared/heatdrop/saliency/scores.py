@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from heatdrop.errors import InvalidRequest
+from heatdrop.head import Head, Score
 from heatdrop.saliency.grouped_convolution import GroupedConvolution
 from heatdrop.saliency.network import Network, Node, Value, live_nodes
 from heatdrop.saliency.noise import standard_normals
@@ -28,9 +29,6 @@ from heatdrop.saliency.operations import (
 from heatdrop.saliency.reading import read_network
 from heatdrop.saliency.rewriting import simplify
 
-Score = Literal["logit", "probability"]
-SCORES: tuple[Score, ...] = get_args(Score)
-
 _UNKNOWN_SIDE = 224
 """Height and width at which a model that takes any size is tried."""
 
@@ -39,67 +37,53 @@ _ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
-class Head:
-    """The scores of a classifier that can be differentiated.
+class ScoreNetworks:
+    """The networks that compute the scores of a classifier.
 
     Attributes:
-        networks: (B, H, W, C) to (B, outputs) for each score. A model that ends in its logits has no probability; one
-            whose output is made of several probabilities, such as the mean of an ensemble, has no logit.
-        classes: how many classes the scores are for.
+        networks: (B, H, W, C) to (B, outputs) for each score that can be differentiated.
+        outputs: how many scores they give: one for two classes, where ``head.two_sided``.
         squashes: the functions that make the logits probabilities; empty if there are none.
-        two_sided: whether a single output is read as two classes: a logit z as (-z, z), a probability p as (1 - p, p).
     """
 
     networks: Mapping[Score, Network]
-    classes: int
+    outputs: int
     squashes: tuple[Squash, ...] = ()
-    two_sided: bool = False
 
     @property
-    def predicted(self) -> Score:
-        """What the model itself gives: probabilities, unless it ends in its logits."""
-        return "probability" if "probability" in self.networks else "logit"
-
-    def explained(self, score: Score) -> Score:
-        """The score that is differentiated when ``score`` is asked for: the other one where there is only that."""
-        return score if score in self.networks else self.predicted
-
-    def missing(self, score: Score) -> list[str]:
-        """A warning that the maps are of another score than the one asked for; none if they are not."""
-        if score in self.networks:
-            return []
-        return [f"the maps are of the {self.predicted}: the model has no {score} that could be found"]
-
-    def mirrored(self, score: Score) -> bool:
-        """Whether the two classes' gradients are each other's negative, so that one backward pass serves both."""
+    def head(self) -> Head:
+        """What can be known of the scores without TensorFlow."""
+        classes = max(self.outputs, 2)
         one_softmax = len(self.squashes) == 1 and self.squashes[0].name == "softmax" and self.squashes[0].size == 2
-        return self.two_sided or (self.classes == 2 and score == "probability" and one_softmax)
+        return Head(classes, tuple(self.networks), self.outputs == 1, softmax_of_two=classes == 2 and one_softmax)
 
     def build(self, score: Score, dtype: Any = tf.float32) -> Function:
         """The scores as a function of the images, (B, H, W, C) to (B, classes)."""
         compute = self.networks[score].build(dtype)
-        if not self.two_sided:
-            return compute
-
-        def scores(images: Any) -> Any:
-            of_second = compute(images)
-            of_first = -of_second if score == "logit" else 1 - of_second
-            return tf.concat([of_first, of_second], axis=1)
-
-        return scores
+        return compute if self.outputs > 1 else lambda images: both_sides(compute(images), score)
 
 
-def find_head(model: keras.Model) -> Head:
+def both_sides(of_second: Any, score: Score) -> Any:
+    """The scores (B, 2) of two classes from those of the second, (B, 1)."""
+    of_first = -of_second if score == "logit" else 1 - of_second
+    return tf.concat([of_first, of_second], axis=1)
+
+
+def find_scores(model: keras.Model, keep: str | None = None) -> ScoreNetworks:
     """Find the logits of a Keras classifier: what goes into its last softmax or sigmoid, wherever that stands.
 
     Behind it there may be steps that only move values about (reshape, flatten, cast, slice), and there may be several
     beside each other, as when single sigmoids are concatenated.
 
+    Args:
+        model: a functional or sequential classifier.
+        keep: the path of a layer whose result is wanted as well, see ``simplify``.
+
     Raises:
         InvalidRequest: the model cannot be read, its output is not (B, classes), or it ends in an activation that
             is none of softmax, sigmoid and linear. The message names the layer.
     """
-    network = simplify(read_network(model))
+    network = simplify(read_network(model), keep)
     shape = model.output_shape
     if not (isinstance(shape, tuple) and len(shape) == 2 and shape[1]):
         raise InvalidRequest(f"model gives {shape}; a classifier that gives (batch, classes) is needed")
@@ -112,12 +96,12 @@ def find_head(model: keras.Model) -> Head:
     # One of several probabilities of a softmax says nothing of a logit: the others have theirs.
     if len(squashes) == len(ends) and (outputs > 1 or squashes[0].name == "sigmoid"):
         networks: dict[Score, Network] = {"logit": _without(network, sources, moved), "probability": network}
-        return Head(networks, max(outputs, 2), squashes, two_sided=outputs == 1)
+        return ScoreNetworks(networks, outputs, squashes)
     if _gives_probabilities(network, model.input_shape[1:]):
-        return Head({"probability": network}, max(outputs, 2), two_sided=outputs == 1)
+        return ScoreNetworks({"probability": network}, outputs)
     if outputs == 1:
         raise InvalidRequest("the model has one output without a sigmoid; it needs one, to be read as two classes")
-    return Head({"logit": network}, outputs)
+    return ScoreNetworks({"logit": network}, outputs)
 
 
 def _sources(network: Network) -> tuple[set[int], set[int]]:
@@ -145,7 +129,7 @@ def _refuse_activation(node: Node) -> None:
 
 
 def without_squash(network: Network) -> Network:
-    """A network without the softmax or sigmoid that makes its output; ``find_head`` says whether it has one."""
+    """A network without the softmax or sigmoid that makes its output; ``find_scores`` says whether it has one."""
     return _without(network, *_sources(network))
 
 

@@ -6,26 +6,29 @@ The gradient of a class score is averaged over noisy copies of the image.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
+from heatdrop.head import Score
 from heatdrop.saliency import batches, checks
-from heatdrop.saliency.engine import GradientEngine, GraphSpec, engine_of
+from heatdrop.saliency.gradient_engine import GradientEngine, GraphSpec, OutOfMemory
+from heatdrop.saliency.jitter import Shift, reach, shift_of, shifted, shifted_back, shown
 from heatdrop.saliency.maps import Float, SaliencyMaps, empty_invalid, relative_error, score_warnings
 from heatdrop.saliency.noise import BLOCK, Sampling, image_key, standard_normals
-from heatdrop.saliency.scores import Score
 from heatdrop.saliency.statistics import RunningSums, powers_needed
 from heatdrop.vocabulary import Estimator
+
+if TYPE_CHECKING:
+    import keras
 
 logger = logging.getLogger(__name__)
 
 
 def smoothgrad(
-    model: keras.Model | GradientEngine,
+    model: "keras.Model | GradientEngine",
     images: ArrayLike,
     classes: ArrayLike | None = None,
     *,
@@ -39,6 +42,7 @@ def smoothgrad(
     sampling: Sampling = "stratified",
     batch_size: int | Literal["auto"] = "auto",
     tolerance: float | None = None,
+    jitter: int = 0,
 ) -> SaliencyMaps:
     """Explain why a Keras classifier scores each image as it does.
 
@@ -63,14 +67,16 @@ def smoothgrad(
         tolerance: stop an image as soon as the relative standard error of each of its maps is under this (looked at
             every ``batches.CHECK_EVERY`` samples); an image that does not get there is not ``converged``, and warned
             of.
+        jitter: the period in pixels of the grid that strided layers leave in gradients, which is averaged out: each
+            noisy copy is shifted by up to half of it. 0 shifts nothing, as in the paper.
 
     Raises:
         InvalidRequest: an argument has the wrong shape or is out of its range; the message names it.
     """
-    engine = engine_of(model)
+    engine = model if isinstance(model, GradientEngine) else _engine_of(model)
     batch = checks.images(images, engine.input_shape)
     given = None if noise is None else checks.noise(noise, samples, batch)
-    settings = checks.Settings(tuple(estimators), score, samples, noise_level, sampling, batch_size, tolerance)
+    settings = checks.Settings(tuple(estimators), score, samples, noise_level, sampling, batch_size, tolerance, jitter)
     settings.check(engine.head)
     settings = replace(settings, score=engine.head.explained(score))
     checks.seed(seed)
@@ -100,10 +106,21 @@ def smoothgrad(
     )
 
 
+def _engine_of(model: "keras.Model") -> GradientEngine:
+    # Imported here, so that explaining by another engine needs no TensorFlow.
+    from heatdrop.saliency.tensorflow_engine import engine_of
+
+    return engine_of(model)
+
+
 def _sampling(settings: checks.Settings, *, given: bool) -> Sampling | Literal["given"] | None:
     if not settings.samples:
         return None
     return "given" if given else settings.sampling
+
+
+_Group = tuple[tuple[NDArray[Any], ...], Float | None]
+"""The sums of some samples, one for each power, and how many of them reached each pixel; None for all."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +166,8 @@ def _explain(
 ) -> _Explained:
     """Explain one image (H, W, C)."""
     sigma = float(settings.noise_level * (image.max() - image.min())) if settings.samples else 0.0
-    sums = RunningSums(powers_needed(settings.estimators), source.block)
+    frame = reach(settings.jitter) if sigma else 0
+    sums = RunningSums(powers_needed(settings.estimators), source.block, frame)
     warnings = []
     if sigma:
         converged = _add_samples(sums, engine, image, classes, source, sigma, settings)
@@ -185,20 +203,26 @@ def _add_samples(
     tolerance = settings.tolerance
     while sums.count < settings.samples:
         division = batches.plan(limit, settings.samples, source.block, stops=tolerance is not None)
-        spec = GraphSpec(sums.powers, settings.score, division.group)
+        # Shifted back one by one, gradients can only be summed up here.
+        spec = GraphSpec(sums.powers, settings.score, 1 if settings.jitter else division.group)
 
         def sums_of(
-            batch: tuple[int, int], size: int = division.size, spec: GraphSpec = spec
-        ) -> list[tuple[Float, ...]]:
+            batch: tuple[int, int], division: batches.Batches = division, spec: GraphSpec = spec
+        ) -> list[_Group]:
             first, count = batch
-            noise = np.zeros((size, *image.shape), np.float32)
+            noise = np.zeros((division.size, *image.shape), np.float32)
             noise[:count] = source.draw(first, count) * np.float32(sigma)
-            return engine.gradient_sums(image, noise, count, classes, spec)
+            if not settings.jitter:
+                return [(sums, None) for sums in engine.gradient_sums(image, noise, count, classes, spec)]
+            shifts = [shift_of(index, settings.jitter) for index in range(first, first + count)]
+            for position, shift in enumerate(shifts):
+                noise[position] += shifted(image, shift) - image
+            return _summed_up(engine.gradient_sums(image, noise, count, classes, spec), shifts, division.group)
 
         upcoming = division.next_batches(sums.count, engine.parallel_batches)
         try:
             found = engine.map_parallel(sums_of, upcoming)
-        except tf.errors.ResourceExhaustedError:
+        except OutOfMemory:
             if division.size == 1:
                 raise
             limit = division.size // 2
@@ -206,12 +230,24 @@ def _add_samples(
             logger.warning("out of memory with %d noisy copies at once; going on with %d", division.size, limit)
             continue
         for (_, count), groups in zip(upcoming, found, strict=True):
-            for position, group in enumerate(groups):
-                sums.add(min(division.group, count - position * division.group), group)
+            for position, (group, reached) in enumerate(groups):
+                sums.add(min(division.group, count - position * division.group), group, reached)
             # Later batches that were computed at the same time are left out: the map must not depend on their number.
             if tolerance is not None and sums.count % batches.CHECK_EVERY == 0 and _within(sums, settings, tolerance):
                 return True
     return tolerance is None or _within(sums, settings, tolerance)
+
+
+def _summed_up(single: list[tuple[Float, ...]], shifts: Sequence[Shift], size: int) -> list[_Group]:
+    """The sums of single shifted samples, shifted back and summed up in groups of ``size``."""
+    groups: list[_Group] = []
+    for first in range(0, len(single), size):
+        members = list(zip(single[first : first + size], shifts[first : first + size], strict=True))
+        powers = zip(*(map(partial(shifted_back, shift=shift), sums) for sums, shift in members), strict=True)
+        height, width = single[0][0].shape[1:3]
+        reached = np.stack([shown((height, width), shift) for _, shift in members]).sum(axis=0)
+        groups.append((tuple(np.stack(each).sum(axis=0, dtype=np.float64) for each in powers), reached))
+    return groups
 
 
 def _within(sums: RunningSums, settings: checks.Settings, tolerance: float) -> bool:

@@ -82,14 +82,20 @@ class RunningSums:
     map, since a few blocks tell too little about one pixel. It is 1, which is too much rather than too little, while
     there are fewer than two whole blocks, and for ``variance``, which is no mean.
 
+    Shifted samples do not reach every pixel near the border: there, a mean is that of the samples that did. The factor
+    is computed without this frame.
+
     Attributes:
         powers: which powers are summed.
         count: how many samples were added.
     """
 
-    def __init__(self, powers: tuple[Power, ...], block: int = 1) -> None:
+    def __init__(self, powers: tuple[Power, ...], block: int = 1, frame: int = 0) -> None:
+        """Start at 0; ``frame`` is how many pixels from the border there may be samples that did not reach it."""
         self.powers = powers
         self.count = 0
+        self._inside = (slice(None), slice(frame, -frame or None), slice(frame, -frame or None))
+        self._reached: Float | None = None
         self._block = block
         self._sums: Moments = {}
         self._open: Moments = {}
@@ -97,12 +103,13 @@ class RunningSums:
         self._blocks = 0
         self._squares: Moments = {}
 
-    def add(self, count: int, sums: Iterable[Float]) -> None:
+    def add(self, count: int, sums: Iterable[Float], reached: Float | None = None) -> None:
         """Add the next ``count`` samples.
 
         Args:
             count: how many; at most those that are missing to a whole block.
             sums: their sums (K, H, W, C), in the order of ``powers``.
+            reached: (H, W) how many of them reached each pixel; all of them where it is None.
 
         Raises:
             ValueError: the samples belong to more than one block.
@@ -110,6 +117,8 @@ class RunningSums:
         if self._open_count + count > self._block > 1:
             raise ValueError(f"{count} samples overlap a block of {self._block}")
         self.count += count
+        if reached is not None:
+            self._reached = reached if self._reached is None else self._reached + reached
         for power, values in zip(self.powers, sums, strict=True):
             target = self._sums if self._block == 1 else self._open
             if power in target:
@@ -122,7 +131,7 @@ class RunningSums:
 
     def _close_block(self) -> None:
         for power, values in self._open.items():
-            square = np.square(values).sum(axis=(1, 2, 3))
+            square = np.square(values[self._inside]).sum(axis=(1, 2, 3))
             self._squares[power] = self._squares.get(power, 0) + square
             if power in self._sums:
                 self._sums[power] += values
@@ -137,9 +146,10 @@ class RunningSums:
         Both are taken at each pixel from the channel where the map is greatest.
         """
         rule = _ESTIMATES[name]
-        means = {power: self._total(power) / self.count for power in rule.needs}
+        count = np.array(self.count) if self._reached is None else np.maximum(self._reached, 1)[..., None]
+        means = {power: self._total(power) / count for power in rule.needs}
         value = rule.value(means)
-        variance = np.maximum(rule.sample_variance(means), 0) / max(self.count - 1, 1)
+        variance = np.maximum(rule.sample_variance(means), 0) / np.maximum(count - 1, 1)
         error = np.sqrt(variance * self._variance_ratio(rule.averaged, variance)[:, None, None, None])
         channel = value.argmax(axis=-1)[..., None]
         return (
@@ -154,10 +164,10 @@ class RunningSums:
 
     def _variance_ratio(self, power: Power | None, variance: Array) -> Array:
         """(K,): the variance of the mean, estimated from the blocks, over ``variance``, that of independent samples."""
-        independent = variance.sum(axis=(1, 2, 3))
+        independent = variance[self._inside].sum(axis=(1, 2, 3))
         if power is None or self._blocks < 2:
             return np.ones_like(independent)
-        scatter = self._squares[power] - np.square(self._sums[power]).sum(axis=(1, 2, 3)) / self._blocks
+        scatter = self._squares[power] - np.square(self._sums[power][self._inside]).sum(axis=(1, 2, 3)) / self._blocks
         of_mean = np.maximum(scatter, 0) / (self._blocks - 1) / (self._block * self.count)
         ratio: Array = np.divide(of_mean, independent, out=np.ones_like(independent), where=independent > 0)
         return ratio

@@ -27,13 +27,23 @@ def similarity(first: Map, second: Map) -> float:
     return float(structural_similarity(*scaled, data_range=1.0))
 
 
+def complexity(raw: Map, bins: int = 100) -> float:
+    """The entropy, in bits, of a histogram of a map's values: 0 for a constant map."""
+    if np.ptp(raw) == 0:
+        return 0.0
+    counts, _ = np.histogram(raw, bins)
+    shares = counts[counts > 0] / raw.size
+    return float(-(shares * np.log2(shares)).sum())
+
+
 def with_interval(values: ArrayLike, seed: int = 0) -> tuple[float, float, float]:
     """The mean of independent ``values`` with its 95 % percentile-bootstrap interval."""
     numbers = np.asarray(values, np.float64)
     random = np.random.default_rng(seed)
     means = numbers[random.integers(0, len(numbers), (BOOTSTRAP_ROUNDS, len(numbers)))].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
-    return float(numbers.mean()), float(low), float(high)
+    # Four decimals are more than a hundred images can tell.
+    return round(float(numbers.mean()), 4), round(float(low), 4), round(float(high), 4)
 
 
 def pairs_of_images(maps: Sequence[Map], count: int, seed: int) -> list[tuple[Map, Map]]:

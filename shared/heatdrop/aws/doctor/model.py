@@ -10,7 +10,6 @@ from heatdrop.aws.bundles import open_bundle_at
 from heatdrop.aws.doctor.deployed import DeployedStack
 from heatdrop.aws.doctor.findings import Finding
 from heatdrop.errors import InvalidBundle
-from heatdrop.model.bundle import KERAS_MODEL, LITERT_MODEL
 
 
 def bundle(stack: DeployedStack) -> Iterator[Finding]:
@@ -21,8 +20,8 @@ def bundle(stack: DeployedStack) -> Iterator[Finding]:
         return
     with tempfile.TemporaryDirectory(prefix="heatdrop-doctor-") as folder:
         try:
-            for name in (LITERT_MODEL, KERAS_MODEL):
-                opened = open_bundle_at(uri, name, Path(folder))
+            opened = open_bundle_at(uri, Path(folder))
+            for name in opened.files:
                 opened.read(name)
         except InvalidBundle as error:
             yield Finding.problem(check, f"{error}; push a sound bundle there with `heatdrop bundle push`")

@@ -7,13 +7,15 @@ import keras
 import numpy as np
 
 from heatdrop.bench.peers import Explain
-from heatdrop.saliency import GradientEngine, run_batches_in_parallel, smoothgrad
+from heatdrop.saliency import smoothgrad
+from heatdrop.saliency.parallelism import run_batches_in_parallel
+from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 
 
 def load(folder: Path, estimator: str = "mean_abs", **settings: Any) -> Explain:
     """``settings`` are passed on to ``smoothgrad``."""
     run_batches_in_parallel()
-    engine = GradientEngine(keras.models.load_model(folder / "model.keras", compile=False))
+    engine = TensorFlowEngine(keras.models.load_model(folder / "model.keras", compile=False))
 
     def explain(image: Any, classes: list[int], samples: int, sigma: float, noise: Any) -> Any:
         result = smoothgrad(

@@ -3,16 +3,10 @@
 import { explainAgain } from "./api.js";
 import { announce, el } from "./dom.js";
 import { moment } from "./format.js";
-import { layerTitle } from "./layers.js";
+import { METHODS, NOISY, layerTitle, methodTitle } from "./layers.js";
+import { savedDefaultKind } from "./preferences.js";
 import { badge, isFinal } from "./states.js";
 
-const METHODS = [
-  ["smoothgrad", "SmoothGrad"],
-  ["gradcam", "Grad-CAM"],
-  ["gradcam++", "Grad-CAM++"],
-  ["layercam", "LayerCAM"],
-  ["hirescam", "HiResCAM"],
-];
 const ESTIMATORS = ["mean_abs", "signed", "squared", "variance"];
 
 /** The explanations of an image that were requested after the first. */
@@ -43,25 +37,30 @@ export function explanationChoice(image, chosen, onChoose) {
 }
 
 function inWords({ settings, requested_at: at }) {
-  const method = METHODS.find(([name]) => name === settings.method)?.[1] ?? settings.method;
-  if (settings.method !== "smoothgrad") return `${method}, ${moment(at)}`;
+  const method = methodTitle(settings.method);
+  if (!NOISY.includes(settings.method)) return `${method}, ${moment(at)}`;
   return `${method}, n = ${settings.samples}, noise ${settings.noise_level}, seed ${settings.seed}, ${moment(at)}`;
 }
 
 /** The form; `onAsked` is called once the API has accepted the request. */
 export function againPanel(image, onAsked) {
-  const method = el("select", { name: "method" }, METHODS.map(([name, title]) => el("option", { value: name }, title)));
-  const estimator = el("select", { name: "estimator" }, ESTIMATORS.map((name) => el("option", { value: name }, layerTitle(name))));
+  const wished = savedDefaultKind() ?? {};
+  const choice = (name, options, chosen) =>
+    el("select", { name }, options.map(([value, title]) => el("option", { value, selected: value === chosen }, title)));
+  const method = choice("method", METHODS, wished.method);
+  const estimator = choice("estimator", ESTIMATORS.map((name) => [name, layerTitle(name)]), wished.estimator);
   const number = (name, value, min, max, step) => el("input", { type: "number", name, value, min, max, step, required: true });
   const sampling = el(
     "fieldset",
     { class: "grid-fields" },
-    field("Samples", number("samples", 20, 0, 1000, 1)),
-    field("Noise level", number("noise_level", 0.2, 0.01, 1, 0.01)),
+    field("Samples", number("samples", wished.samples ?? 20, 0, 1000, 1)),
+    field("Noise level", number("noise_level", wished.noise_level ?? 0.2, 0.01, 1, 0.01)),
     field("Estimator", estimator),
     field("Seed", number("seed", 0, 0, Number.MAX_SAFE_INTEGER, 1)),
   );
-  method.addEventListener("change", () => (sampling.disabled = method.value !== "smoothgrad"));
+  const enable = () => (sampling.disabled = !NOISY.includes(method.value));
+  method.addEventListener("change", enable);
+  enable();
   const classes = image.predictions.slice(0, 20).map(({ label }, index) => {
     const box = el("input", { type: "checkbox", name: "class", value: label });
     box.checked = index < 3;
@@ -100,7 +99,7 @@ export function againPanel(image, onAsked) {
 }
 
 function wishes({ method, samples, noise_level: noise, estimator, seed }) {
-  if (method.value !== "smoothgrad") return { method: method.value };
+  if (!NOISY.includes(method.value)) return { method: method.value };
   return {
     method: method.value,
     samples: Number(samples.value),

@@ -1,8 +1,8 @@
-// Facts about a result: can it be trusted, how was it made, where are its files.
+// Facts about a result: warnings, how it was made, where its files are.
 
 import { fileUrl } from "./api.js";
 import { el, icon } from "./dom.js";
-import { bytes, day, milliseconds, moment, raw, words } from "./format.js";
+import { bytes, milliseconds, moment, raw, words } from "./format.js";
 
 /** Warnings about maps that should not be read as an explanation. */
 export function warningsPanel(warnings) {
@@ -15,66 +15,11 @@ export function warningsPanel(warnings) {
   );
 }
 
-/** The model's certificate: complete if the API has it, else the summary in the maps file. */
-export function trustPanel(provenance, model, relative) {
-  const certificate = model?.certificate;
-  const full = certificate && typeof certificate === "object";
-  const line = full ? null : (certificate ?? provenance.certificate ?? "not measured");
-  return el(
-    "section",
-    { class: "panel" },
-    el("h3", {}, "Can this map be trusted?"),
-    relative !== null &&
-      el("p", {}, "Sampling error of the whole map: ", el("strong", {}, `${(relative * 100).toFixed(1)}\u00a0%`), "."),
-    line && el("p", {}, "The model’s certificate: ", el("strong", {}, line), "."),
-    line === "not measured" &&
-      el("p", { class: "hint" }, "Nobody has measured whether this model’s maps mean anything: heatdrop bundle certify does."),
-    full && checks(certificate),
-  );
-}
-
-function checks(certificate) {
-  const failed = certificate.checks.filter(({ passed }) => !passed).length;
-  const verdict = failed ? `${failed} of ${certificate.checks.length} checks failed` : "all checks passed";
-  return [
-    el(
-      "p",
-      {},
-      "The model’s certificate: ",
-      el("strong", {}, verdict),
-      `, measured on ${certificate.images} images on ${day(certificate.measured_on)}.`,
-    ),
-    certificate.alarms?.length > 0 && warningsPanel(certificate.alarms),
-    el(
-      "ul",
-      { class: "checks" },
-      certificate.checks.map((check) =>
-        el(
-          "li",
-          { class: check.passed ? "check-passed" : "check-failed" },
-          icon(check.passed ? "check" : "cross"),
-          el("div", {}, el("strong", {}, `${words(check.name)}: ${check.passed ? "passed" : "failed"}`), el("p", {}, check.statement)),
-        ),
-      ),
-    ),
-    figures(certificate),
-  ];
-}
-
-/** The measured numbers behind the findings. */
-function figures(certificate) {
-  const measured = certificate.checks.filter((check) => Object.keys(check.figures ?? {}).length > 0);
-  if (!measured.length) return null;
-  const inNumbers = (figure) => (Array.isArray(figure) ? `${raw(figure[0])} (${raw(figure[1])} to ${raw(figure[2])})` : raw(figure));
-  return el(
-    "details",
-    { class: "figures" },
-    el("summary", {}, "Measured figures, with 95\u00a0% intervals"),
-    measured.map((check) => [
-      el("h4", {}, words(check.name)),
-      table(Object.fromEntries(Object.entries(check.figures).map(([name, figure]) => [name, inNumbers(figure)]))),
-    ]),
-  );
+/** A sentence about an image that is unlike those that the model was validated on; none where it is not. */
+export function unusual({ unusual: share }) {
+  if (!(share >= 0.99)) return [];
+  const than = share >= 1 ? "all" : `${(share * 100).toFixed(1)}\u00a0% of the`;
+  return [`This image is less usual than ${than} validation images: the model may not know its kind.`];
 }
 
 /** How the map was made, and of what. */
@@ -88,23 +33,25 @@ export function provenancePanel(image, provenance) {
     object_version: version,
     size: size === null || size === undefined ? null : bytes(size),
     received: moment(image.created_at),
+    less_usual_than: typeof image.unusual === "number" ? `${(image.unusual * 100).toFixed(1)}\u00a0% of the validation images` : null,
     finished: moment(image.updated_at),
   };
   return el(
     "details",
     { class: "panel" },
     el("summary", {}, "Provenance"),
-    table(what),
+    facts(what),
     el("h4", {}, "How the map was made"),
-    table(how),
+    facts(how),
     Object.keys(image.timings_ms ?? {}).length > 0 && [
       el("h4", {}, "Times"),
-      table(Object.fromEntries(Object.entries(image.timings_ms).map(([name, value]) => [name, milliseconds(value)]))),
+      facts(Object.fromEntries(Object.entries(image.timings_ms).map(([name, value]) => [name, milliseconds(value)]))),
     ],
   );
 }
 
-function table(values) {
+/** Names and values as a list. */
+export function facts(values) {
   const rows = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
   return el(
     "dl",

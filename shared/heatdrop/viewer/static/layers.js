@@ -11,8 +11,28 @@ const TITLES = {
   "gradcam++": ["Grad-CAM++", "Grad-CAM with weights for each place."],
   layercam: ["LayerCAM", "Activations weighted place by place."],
   hirescam: ["HiResCAM", "Activations times their gradients: what the score depends on, in the last convolution."],
+  integrated_gradients: ["Integrated", "What each pixel adds to the score on the way from the blurred picture to the image."],
+  occlusion: ["Occlusion", "How much the score falls when the place is hidden."],
+  rise: ["RISE", "How the score goes together with what is visible, over random masks."],
   [STANDARD_ERROR]: ["Std. error", "How much the map may be off at each pixel, since noise was sampled only so often."],
 };
+
+/** The methods and their names. */
+export const METHODS = [
+  ["smoothgrad", "SmoothGrad"],
+  ["integrated_gradients", "Integrated gradients"],
+  ["gradcam", "Grad-CAM"],
+  ["gradcam++", "Grad-CAM++"],
+  ["layercam", "LayerCAM"],
+  ["hirescam", "HiResCAM"],
+  ["occlusion", "Occlusion"],
+  ["rise", "RISE"],
+];
+
+/** The methods that average over noisy copies. */
+export const NOISY = ["smoothgrad", "integrated_gradients"];
+
+export const methodTitle = (name) => METHODS.find(([known]) => known === name)?.[1] ?? name;
 
 const ORDER = Object.keys(TITLES);
 

@@ -1,8 +1,9 @@
-// How the user likes heatmaps to be shown, kept for other images and later visits.
+// What the user likes to see, kept for other images and later visits: how heatmaps are shown, and which kind of map.
 
 import { COLOUR_MAPS, DEFAULT_COLOUR_MAP } from "./colormaps.js";
 
 const KEY = "heatdrop.look";
+const KIND = "heatdrop.kind";
 const DEFAULTS = { colours: DEFAULT_COLOUR_MAP, opacity: 0.8, threshold: 0, shown: true };
 
 export function savedLook() {
@@ -22,6 +23,24 @@ export function savedLook() {
 export function saveLook({ colours, opacity, threshold }) {
   try {
     localStorage.setItem(KEY, JSON.stringify({ colours, opacity, threshold }));
+  } catch {
+    // The browser stores nothing.
+  }
+}
+
+/** The kind of map that is asked for and shown first; null if the user has not chosen one. */
+export function savedDefaultKind() {
+  try {
+    const kind = JSON.parse(localStorage.getItem(KIND));
+    return kind && typeof kind.method === "string" ? kind : null;
+  } catch {
+    return null;
+  }
+}
+
+export function saveDefaultKind(kind) {
+  try {
+    localStorage.setItem(KIND, JSON.stringify(kind));
   } catch {
     // The browser stores nothing.
   }

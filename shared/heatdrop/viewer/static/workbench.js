@@ -2,16 +2,17 @@
 
 import { fileUrl, maps } from "./api.js";
 import { againPanel, explanationChoice, explanationsOf } from "./explanations.js";
-import { saveLook, savedLook } from "./preferences.js";
+import { saveLook, savedDefaultKind, savedLook } from "./preferences.js";
 import { COLOUR_MAPS } from "./colormaps.js";
 import { classChoice, layerChoice, lookControls } from "./controls.js";
 import { el, failure } from "./dom.js";
-import { downloadsPanel, provenancePanel, trustPanel, warningsPanel } from "./facts.js";
+import { downloadsPanel, provenancePanel, unusual, warningsPanel } from "./facts.js";
 import { fileName, score } from "./format.js";
 import { relativeError } from "./heat.js";
 import { STANDARD_ERROR, drawnLayer, layerTitle, layersOf, provenanceIn } from "./layers.js";
 import { readNpz } from "./npz.js";
 import { Stage } from "./stage.js";
+import { trustPanel } from "./trust.js";
 
 export class Workbench {
   constructor(image, models, onAsked) {
@@ -118,9 +119,10 @@ export class Workbench {
     this.provenance = provenanceIn(this.arrays);
     const names = layersOf(this.arrays);
     this.stage.estimated = drawnLayer(this.provenance, names);
-    this.#chooseLayer(names.includes(this.layer) ? this.layer : this.stage.estimated);
+    const wished = savedDefaultKind()?.estimator;
+    const first = names.includes(wished) ? wished : this.stage.estimated;
+    this.#chooseLayer(names.includes(this.layer) ? this.layer : first);
     this.#showLayers();
-    this.#showFacts();
   }
 
   #chooseLayer(name) {
@@ -128,6 +130,7 @@ export class Workbench {
     const best = this.image.predictions.find(({ label }) => label === this.label);
     const words = `${layerTitle(name)} of ${this.label}${best ? ` ${score(best.score)}` : ""} over ${fileName(this.image.drop.key)}`;
     this.stage.setLayer(this.arrays, name, words);
+    this.#showFacts();
     this.#redraw();
   }
 
@@ -165,16 +168,19 @@ export class Workbench {
 
   #showFacts() {
     const errors = this.arrays.get(STANDARD_ERROR)?.data;
-    const values = this.arrays.get(this.stage.estimated).data;
-    const open = this.facts.querySelector("details")?.open;
+    // The standard error is that of one estimator alone.
+    const shown = this.layer === STANDARD_ERROR ? this.stage.estimated : this.layer;
+    const values = this.arrays.get(shown).data;
+    const known = errors && shown === this.stage.estimated;
+    const open = [...this.facts.querySelectorAll("details")].map((details) => details.open && details.querySelector("summary").textContent);
     const parts = [
-      warningsPanel(this.provenance.warnings),
-      trustPanel(this.provenance, this.model, errors ? relativeError(values, errors) : null),
+      warningsPanel([...(this.provenance.warnings ?? []), ...unusual(this.image)]),
+      trustPanel(this.provenance, this.model, known ? relativeError(values, errors) : null, shown),
       downloadsPanel(this.image, this.heatmaps.find(({ label }) => label === this.label), this.query, () => this.#save()),
       provenancePanel(this.image, this.provenance),
     ];
     this.facts.replaceChildren(...parts.filter(Boolean));
-    if (open) this.facts.querySelector("details").open = true;
+    for (const details of this.facts.querySelectorAll("details")) details.open = open.includes(details.querySelector("summary").textContent);
   }
 
   async #save() {

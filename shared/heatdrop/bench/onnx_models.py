@@ -13,7 +13,8 @@ from heatdrop.bench.measurements import cosine, relative_l2
 from heatdrop.bench.torch_reference import SAMPLES, reference_noise
 from heatdrop.errors import ContenderFailed
 from heatdrop.model.onnx_reading import read_onnx
-from heatdrop.saliency import GradientEngine, smoothgrad
+from heatdrop.saliency import smoothgrad
+from heatdrop.saliency.tensorflow_engine import engine_of
 
 _ONNX = ("onnx==1.23.2", "onnxscript==0.7.2", "onnxruntime==1.32.0", "captum==0.9.0")
 _LIBRARIES = ("torchvision==0.29.1", "timm==1.0.31", "monai==1.6.1", "torchxrayvision==1.5.7")
@@ -49,7 +50,7 @@ def compare(model: Path) -> dict[str, Any]:
     noise = reference_noise(reference["image"].shape).transpose(0, 2, 3, 1)
     read = read_onnx(model)
     outputs = read(image[None], training=False).numpy()[0]
-    found = smoothgrad(GradientEngine(read), image[None], [reference["classes"]], samples=SAMPLES, noise=noise[:, None])
+    found = smoothgrad(engine_of(read), image[None], [reference["classes"]], samples=SAMPLES, noise=noise[:, None])
     maps = found.maps["mean_abs"][0]
     return {
         "outputs": float(np.abs(outputs - reference["outputs"]).max()),

@@ -393,9 +393,10 @@ def test_a_key_fits_into_s3_and_stays_unique(length: int) -> None:
     [
         (["run", "{jpeg}"], "moto", "local"),
         (["run", "{jpeg}"], "awslambdaric", "local"),  # which only the functions' processes import
-        (["run", "{jpeg}", "--bundle", "{bundle}"], "tensorflow", "tensorflow"),
+        (["run", "{jpeg}", "--bundle", "{bundle}"], "matplotlib", "explain"),
         (["serve"], "werkzeug", "view"),
-        (["explain", "{jpeg}", "--bundle", "{bundle}"], "keras", "tensorflow"),
+        (["explain", "{jpeg}", "--bundle", "{bundle}"], "matplotlib", "explain"),
+        (["bundle", "pack", "model.keras", "--labels", "a", "--preprocess", "none"], "keras", "tensorflow"),
     ],
 )
 def test_a_library_that_is_not_installed_is_told_with_the_extra_that_brings_it(

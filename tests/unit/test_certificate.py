@@ -18,6 +18,7 @@ UNLIKE_THE_DEFAULT: list[dict[str, Any]] = [
     {"samples": 50},
     {"samples": 0},
     {"noise_level": 0.1},
+    {"jitter": 4},
 ]
 
 

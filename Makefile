@@ -123,15 +123,15 @@ test-browser: setup
 # WORKERS test at once. A file stays in one of them, each imports TensorFlow once; what judges by the clock is last, alone.
 WORKERS ?= 2
 TESTED := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
-OF_ELSEWHERE := not containers and not browser and not formats
+ELSEWHERE := $(addprefix --ignore tests/,browser containers formats)
 unit: setup $(TOOLS)/awscli/ready
-	$(TESTED) -m "not timed and $(OF_ELSEWHERE)"
-	$(BIN)/pytest -m "timed and $(OF_ELSEWHERE)" $$(grep --recursive --files-with-matches --include='*.py' mark.timed tests)
+	$(TESTED) -m "not timed" $(ELSEWHERE)
+	$(BIN)/pytest -m timed $$(grep --recursive --files-with-matches --include='*.py' mark.timed tests)
 
 # What needs neither a model, and so no TensorFlow, nor a cloud.
 OF_A_MODEL := keras|_bundle|bundle_copy|packing|saliency|heatdrop.trust|MotoCloud
 quick: setup lint
-	$(TESTED) -m "not slow and not timed and $(OF_ELSEWHERE)" \
+	$(TESTED) -m "not slow and not timed" \
 	  $$(grep -rLE --include='test_*.py' '$(OF_A_MODEL)' tests/unit tests/template tests/cost tests/iam)
 
 # Whatever in docs/ is written from the code; tests compare it.

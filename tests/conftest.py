@@ -11,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import cv2
 import pytest
+from tests.kept_bundles import kept_bundle
 
 from heatdrop import images
 from heatdrop.model.bundle import Bundle
@@ -26,10 +27,16 @@ CLOUDS = ("faults", "integration")
 """The folders of tests whose clouds take turns in a worker's moto."""
 
 
+def pytest_collection() -> None:
+    """Look for no garbage while the tests are imported: what comes stays, and looking takes a sixth of that time."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Leave what is imported by now, TensorFlow above all, out of each later search for garbage."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,12 +83,16 @@ def small_model():
 
 
 @pytest.fixture(scope="session")
-def small_bundle(small_model, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def small_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The small DenseNet as a bundle. Read only: take ``bundle_copy`` to change it."""
-    from heatdrop.model import packing
 
-    folder = tmp_path_factory.mktemp("bundles") / "small"
-    return packing.pack(small_model, folder, name="small", labels=LABELS, preprocess_as="densenet")
+    def pack(folder: Path) -> None:
+        from heatdrop.model import packing
+
+        model = request.getfixturevalue("small_model")
+        packing.pack(model, folder, name="small", labels=LABELS, preprocess_as="densenet")
+
+    return kept_bundle(tmp_path_factory.mktemp("bundles") / "small", pack)
 
 
 @pytest.fixture
@@ -93,18 +104,21 @@ def bundle_copy(small_bundle: Bundle, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Two convolutions, 48 x 32, quick to explain, with labels that are hard to show. Read only."""
-    import keras
 
-    from heatdrop.model import packing
+    def pack(folder: Path) -> None:
+        import keras
 
-    keras.utils.set_random_seed(5)
-    inputs = keras.Input((48, 32, 3))
-    x = keras.layers.Conv2D(8, 5, strides=2, activation="relu")(inputs)
-    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, activation="relu")(x))
-    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
-    labels = ["$x_1$", "../../肺炎", "a\n\x1b[0m"]
-    folder = tmp_path_factory.mktemp("bundles") / "tiny"
-    return packing.pack(model, folder, name="tiny", labels=labels, preprocess_as="densenet")
+        from heatdrop.model import packing
+
+        keras.utils.set_random_seed(5)
+        inputs = keras.Input((48, 32, 3))
+        x = keras.layers.Conv2D(8, 5, strides=2, activation="relu")(inputs)
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, activation="relu")(x))
+        model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
+        labels = ["$x_1$", "../../肺炎", "a\n\x1b[0m"]
+        packing.pack(model, folder, name="tiny", labels=labels, preprocess_as="densenet")
+
+    return kept_bundle(tmp_path_factory.mktemp("bundles") / "tiny", pack)
 
 
 @pytest.fixture

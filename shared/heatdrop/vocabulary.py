@@ -9,12 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 Estimator = Literal["mean_abs", "signed", "squared", "variance"]
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
-ActivationMethod = Literal["gradcam", "gradcam++", "layercam"]
+ActivationMethod = Literal["gradcam", "gradcam++", "layercam", "hirescam"]
 ACTIVATION_METHODS: tuple[ActivationMethod, ...] = get_args(ActivationMethod)
 
 HidingMethod = Literal["occlusion", "rise"]
 
-Method = Literal["smoothgrad", "integrated_gradients", "gradcam", "gradcam++", "layercam", "occlusion", "rise"]
+Method = Literal[
+    "smoothgrad", "integrated_gradients", "gradcam", "gradcam++", "layercam", "hirescam", "occlusion", "rise"
+]
 
 Architecture = Literal["densenet121", "densenet169", "densenet201"]
 

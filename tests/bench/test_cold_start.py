@@ -18,9 +18,9 @@ from heatdrop.model.bundle import LITERT_MODEL, Bundle, open_bundle
 MODULE_BUDGET = 800
 
 
-def test_both_engines_predict_the_same_from_processes_of_their_own(small_bundle: Bundle, chest_jpeg: Path) -> None:
+def test_both_engines_predict_the_same_from_processes_of_their_own(tiny_bundle: Bundle, chest_jpeg: Path) -> None:
     steps: list[str] = []
-    report = cold_start(small_bundle, chest_jpeg, rounds=1, batch=2, progress=steps.append)
+    report = cold_start(tiny_bundle, chest_jpeg, rounds=1, batch=2, progress=steps.append)
     assert report.litert.label == report.keras.label
     assert report.litert.score == pytest.approx(report.keras.score, abs=1e-4)
     assert 0 < report.litert.peak_mb < report.keras.peak_mb
@@ -47,7 +47,7 @@ def test_import_of_the_inference_function_keeps_its_budget() -> None:
 
 
 def test_warm_worker_stays_on_the_processors_that_it_is_given(
-    small_bundle: Bundle, chest_jpeg: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Bundle, chest_jpeg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, seen = os.sched_getaffinity(0), []
     decode = GuardedDecoder.decode
@@ -57,7 +57,7 @@ def test_warm_worker_stays_on_the_processors_that_it_is_given(
         return decode(self, *arguments, **options)
 
     monkeypatch.setattr(GuardedDecoder, "decode", watched)
-    found = throughput(small_bundle, chest_jpeg, rounds=1, batch=1)
+    found = throughput(tiny_bundle, chest_jpeg, rounds=1, batch=1)
     # Each worker decodes one image unmeasured and one that is.
     assert [len(here) for here, _ in seen] == [warm.cpus for warm in found for _ in range(2)]
     assert all(here == there for here, there in seen)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,32 @@ def engine() -> None:
     assert (BUILT_BUNDLE / "bundle.json").exists(), "these tests need the bundle: make setup"
 
 
+def build_heatmaps() -> None:
+    arguments = ["--build-arg", "TENSORFLOW=tensorflow-cpu"]
+    if base := os.environ.get("HEATMAPS_BASE_IMAGE"):
+        arguments += ["--build-arg", f"BASE_IMAGE={base}"]
+    docker("build", "--file", "functions/heatmaps/Dockerfile", "--tag", HEATMAPS, *arguments, ".", cwd=ROOT)
+
+
 @pytest.fixture(scope="session")
-def built() -> Path:
+def heatmaps_build(request: pytest.FixtureRequest) -> Iterator[Future[None] | None]:
+    """The build of the heatmap container, if a test wants it; it goes on beside `sam build`, which mostly waits."""
+    wanted = any("heatmaps_image" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        yield pool.submit(build_heatmaps) if wanted else None
+
+
+@pytest.fixture(scope="session")
+def built(heatmaps_build: Future[None] | None) -> Path:
     """The output of `sam build`."""
     sam("build", "--build-dir", str(BUILD))
     return BUILD
 
 
 @pytest.fixture(scope="session")
-def heatmaps_image() -> str:
+def heatmaps_image(heatmaps_build: Future[None]) -> str:
     """The heatmap container for CPUs."""
-    arguments = ["--build-arg", "TENSORFLOW=tensorflow-cpu"]
-    if base := os.environ.get("HEATMAPS_BASE_IMAGE"):
-        arguments += ["--build-arg", f"BASE_IMAGE={base}"]
-    docker("build", "--file", "functions/heatmaps/Dockerfile", "--tag", HEATMAPS, *arguments, ".", cwd=ROOT)
+    heatmaps_build.result()
     return HEATMAPS
 
 

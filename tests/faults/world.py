@@ -32,6 +32,7 @@ from heatdrop.aws.notifications import Notification
 from heatdrop.aws.queues import DeadLetters, DropQueue
 from heatdrop.aws.record import Record, RequestedExplanation
 from heatdrop.aws.storage import Storage
+from heatdrop.aws.table_schema import Layout
 from heatdrop.explaining import explainer as explainers
 from heatdrop.ids import image_id
 from heatdrop.local.batch_runner import STATUS_REASON, retried, state_change
@@ -58,7 +59,13 @@ class Remembering:
         if self._name not in self._real:
             self._real[self._name] = explainers.Explainer(bundle, settings, *more)
 
-    def explain(self, data: bytes, predictions: Sequence[Any]) -> explainers.Explanation:
+    def decode(self, data: bytes) -> bytes:
+        return data
+
+    def draw(self, data: bytes, seen: bytes, predictions: Sequence[Any], made: explainers.Explanation) -> Any:
+        return made
+
+    def maps(self, data: bytes, predictions: Sequence[Any]) -> explainers.Explanation:
         what = (self._name, hashlib.sha256(data + repr(predictions).encode()).hexdigest())
         if what not in self._made:
             self._made[what] = self._real[self._name].explain(data, predictions)
@@ -76,11 +83,11 @@ class World:
         code = {function.code.name: function for function in deployment.functions}
         self.inference = [load_handler(code["inference"], BUNDLE_URI=str(bundle.folder)) for bundle in bundles]
         self.job_events = load_handler(code["job_events"])
-        items = ItemTable(outputs["ImagesTable"])
-        self.records = ImageTable(items)
+        self._layout = Layout.of_stack(outputs)
+        self.records = ImageTable(self._items())
         self.clock = Clock()
         self.aws = FaultyAws(self._hear)
-        self._sqs, self._s3 = boto3.client("sqs"), boto3.client("s3")
+        self._sqs, self._s3, self._events = (boto3.client(service) for service in ("sqs", "s3", "events"))
         self._stored = Stored(outputs["ImagesTable"], outputs["ResultsBucket"])
         self._arns = {name: self._arn(url) for name, url in self.queues.items()}
         (definition,) = boto3.client("batch").describe_job_definitions()["jobDefinitions"]
@@ -88,7 +95,7 @@ class World:
         job_role = session_of(definition["containerProperties"]["jobRoleArn"])
         self._environment = {v["name"]: v["value"] for v in definition["containerProperties"]["environment"]}
         with acting(session_of(code["api"].role)):
-            by_api = ItemTable(outputs["ImagesTable"])
+            by_api = self._items()
             self._read_by_api = ImageTable(by_api)
             jobs = JobQueue(outputs["RequestJobQueue"], definition["jobDefinitionArn"])
             settings = ExplanationSettings(top=2, samples=1)
@@ -98,6 +105,10 @@ class World:
         self._redriver = holder_of(deployment, "RedrivePolicy")
         self._main = under(job_role, _job_main(next(iter(deployment.job_code.values())) / "job.py"))
         self.reset()
+
+    def _items(self) -> ItemTable:
+        """The table of images, for whoever acts now."""
+        return ItemTable(self.deployment.outputs["ImagesTable"], self._layout)
 
     def reset(self) -> None:
         """Forget everything; what is random in moto begins anew."""
@@ -270,7 +281,7 @@ class World:
             return False
         event = self.batch_events.pop(number % len(self.batch_events))
         for _ in range(times):
-            boto3.client("events").put_events(Entries=[event])
+            self._events.put_events(Entries=[event])
         return True
 
     def hold(self, number: int) -> None:
@@ -282,9 +293,7 @@ class World:
     def sweep(self) -> None:
         """Hours pass, and the clock sends its message."""
         self.clock.advance(minutes=200)
-        rule = boto3.client("events").list_targets_by_rule(
-            Rule=self.deployment.physical_ids["SweepRule"].split("/")[-1]
-        )
+        rule = self._events.list_targets_by_rule(Rule=self.deployment.physical_ids["SweepRule"].split("/")[-1])
         (target,) = rule["Targets"]
         self._sqs.send_message(QueueUrl=self.queues["JobEventsQueue"], MessageBody=target["Input"])
 
@@ -306,7 +315,7 @@ class World:
                 letters = DeadLetters(self.queues["JobEventsDeadLetters"], self.queues["JobEventsQueue"])
                 if letters.count():
                     letters.send_back()
-                records = ImageTable(ItemTable(self.deployment.outputs["ImagesTable"]))
+                records = ImageTable(self._items())
                 redrive(list(failed_images(records)), records, DropQueue(self.queues["IngestQueue"]))
         except (Crash, Exception):  # noqa: S110 (they see the error, and call it again some day)
             pass

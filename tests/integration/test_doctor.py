@@ -9,7 +9,7 @@ from unittest import mock
 import boto3
 import pytest
 from botocore.client import BaseClient
-from tests.iam.roles import acting, holder_of
+from tests.iam.roles import acting
 from tests.integration.cloud import Cloud
 from typer.testing import CliRunner
 
@@ -92,7 +92,7 @@ def test_a_sound_stack_has_nothing_to_mend(stack: DeployedStack) -> None:
 
 def test_whoever_runs_it_needs_no_more_than_the_policy_for_it(stack: DeployedStack, cloud: Cloud) -> None:
     """A call that DoctorPolicy does not allow fails this test, as every call is judged that a role makes."""
-    with forgotten(200)(stack), acting(holder_of(cloud.deployment, "DoctorPolicy")), answering(SOUND):
+    with forgotten(200)(stack), acting(cloud.holder("DoctorPolicy")), answering(SOUND):
         found = list(examine(DeployedStack.read("heatdrop")))
     assert {f.check for f in found} == set(CHECKS)
 

@@ -7,8 +7,11 @@ from unittest import mock
 
 import boto3
 import pytest
-from tests.iam.roles import acting, holder_of
-from tests.integration.cloud import Cloud, throttled
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.dynamodb.models import dynamodb_backends
+from moto.s3.models import FakeKey
+from tests.iam.roles import acting
+from tests.integration.cloud import Cloud, throttled, versions_in
 from tests.integration.test_api import ask
 from tests.integration.test_job_events import failed_job, settle
 from typer.testing import CliRunner, Result
@@ -16,7 +19,7 @@ from typer.testing import CliRunner, Result
 from heatdrop.cli.app import app
 from heatdrop.errors import HeatdropError, InvalidRequest, ManifestMissing
 from heatdrop.ids import image_id
-from heatdrop.local.moto_cloud import MotoCloud
+from heatdrop.local.moto_cloud import REGION, MotoCloud
 from heatdrop.vocabulary import Drop, State
 
 
@@ -24,7 +27,7 @@ def erase(cloud: Cloud, local_aws: MotoCloud, *arguments: str, answer: str | Non
     """Call the command as a person does, over HTTP, with no more rights than the template's ErasePolicy gives."""
     with (
         mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": local_aws.endpoint}),
-        acting(holder_of(cloud.deployment, "ErasePolicy")),
+        acting(cloud.holder("ErasePolicy")),
     ):
         yes = ["--yes"] if answer is None else []
         return CliRunner().invoke(app, ["erase", "--stack", "heatdrop", *yes, *arguments], input=answer)
@@ -36,7 +39,10 @@ def explained(cloud: Cloud, data: bytes, *keys: str) -> list[Drop]:
     cloud.infer(*drops)
     cloud.heatmap_job().run(cloud.manifest(drops[0])[0])
     for drop in drops:
-        assert ask(cloud, "POST", f"/images/{image_id(drop)}/explanations", {"samples": 1})[0] == 202
+        assert (
+            ask(cloud, "POST", f"/images/{image_id(drop)}/explanations", {"samples": 1, "classes": ["NORMAL"]})[0]
+            == 202
+        )
         cloud.heatmap_job().run(cloud.manifest_keys()[-1])
     return drops
 
@@ -44,17 +50,17 @@ def explained(cloud: Cloud, data: bytes, *keys: str) -> list[Drop]:
 def left(cloud: Cloud, *drops: Drop) -> list[str]:
     """All that is kept of images, anywhere: what names their ids or their keys."""
     words = {word for drop in drops for word in (image_id(drop), drop.key)}
-    s3, found = boto3.client("s3"), []
+    found = []
     for bucket in (cloud.input_bucket, cloud.storage.results_bucket):
-        listed = s3.list_object_versions(Bucket=bucket)
-        for entry in (*listed.get("Versions", []), *listed.get("DeleteMarkers", [])):
-            text = entry["Key"]
-            if text.startswith("manifests/"):
-                text = s3.get_object(Bucket=bucket, Key=text)["Body"].read().decode()
-            if any(word in text for word in words):
-                found.append(f"{bucket}: {entry['Key']}")
-    items = boto3.resource("dynamodb").Table(cloud.deployment.outputs["ImagesTable"]).scan()["Items"]
-    return found + [str(item["image_id"]) for item in items if any(word in str(item) for word in words)]
+        for key, versions in versions_in(bucket).iterlists():
+            # Delete markers have a key as well, but nothing in them.
+            texts = [
+                v.value.decode() if key.startswith("manifests/") and isinstance(v, FakeKey) else key for v in versions
+            ]
+            found += [f"{bucket}: {key}" for text in texts if any(word in text for word in words)]
+    table = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].get_table(cloud.deployment.outputs["ImagesTable"])
+    items = [item.to_json()["Attributes"] for item in table.all_items()]
+    return found + [item["image_id"]["S"] for item in items if any(word in str(item) for word in words)]
 
 
 def state_of(cloud: Cloud, drop: Drop) -> Any:
@@ -73,8 +79,9 @@ def test_nothing_of_an_erased_image_is_left_and_all_of_the_others(
     done = erase(cloud, local_aws, *chosen[way], "--json")
     assert done.exit_code == 0, done.output
     counts = json.loads(done.stdout)
-    # The picture and three files for each of three classes, twice; the manifest that both share, and its own.
-    expected = {"records": 1, "input_versions": 1, "delete_markers": 0, "artefacts": 20, "manifests": 2}
+    # A picture and three files for each of three classes, then, on request, for one; the manifest that both images
+    # share, and that of the request.
+    expected = {"records": 1, "input_versions": 1, "delete_markers": 0, "artefacts": 14, "manifests": 2}
     assert counts == expected | {"open_images": 0, "erased": True}
     assert left(cloud, gone) == []
     assert state_of(cloud, kept) == before
@@ -124,7 +131,7 @@ def test_dry_run_says_what_would_be_erased_and_does_nothing(cloud: Cloud, local_
     (drop,) = explained(cloud, chest, "dry/a.jpg")
     before = state_of(cloud, drop)
     done = erase(cloud, local_aws, "--prefix", "dry/", "--dry-run")
-    assert done.stdout == "1 record, 1 input version, 0 delete markers, 20 artefacts, 2 manifests would be erased.\n"
+    assert done.stdout == "1 record, 1 input version, 0 delete markers, 14 artefacts, 2 manifests would be erased.\n"
     assert f"{image_id(drop)}  dry/a.jpg  EXPLAINED" in done.stderr
     one, both = map(json.loads, erase(cloud, local_aws, "--prefix", "dry/", "--dry-run", "--json").stdout.splitlines())
     assert one == {"image_id": image_id(drop), "key": "dry/a.jpg", "state": "EXPLAINED"}

@@ -21,7 +21,7 @@ from heatdrop.local.deployment import DeployedFunction, EventSource
 from heatdrop.local.queue_poller import QueuePoller
 from heatdrop.vocabulary import Drop, State
 
-BURST = int(os.environ.get("BURST", "200"))
+BURST = int(os.environ.get("BURST", "120"))
 
 
 @dataclass

@@ -117,15 +117,15 @@ def test_job_told_to_stop_finishes_the_image_in_hand_and_its_retry_does_the_rest
 ) -> None:
     manifest_key, drops = classified
     job = cloud.heatmap_job()
-    explain = Explainer.explain
+    maps = Explainer.maps
 
     def explain_and_lose_the_host(self: Explainer, *args: object) -> object:
         os.kill(os.getpid(), signal.SIGTERM)
-        return explain(self, *args)
+        return maps(self, *args)
 
     before = signal.getsignal(signal.SIGTERM)
     try:
-        with mock.patch.object(Explainer, "explain", explain_and_lose_the_host):
+        with mock.patch.object(Explainer, "maps", explain_and_lose_the_host):
             report = job.run(manifest_key)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -171,7 +171,7 @@ def test_image_that_was_classified_anew_is_left_to_its_new_job(
 ) -> None:
     """An old job that still runs must not put its maps beside the predictions of another model."""
     manifest_key, (drop, _) = classified
-    explain = Explainer.explain
+    maps = Explainer.maps
 
     def explain_while_the_image_is_redriven(self: Explainer, *args: object) -> object:
         if cloud.record(drop).attempt == 1:
@@ -179,9 +179,9 @@ def test_image_that_was_classified_anew_is_left_to_its_new_job(
             cloud.records.reopen(cloud.record(drop))
             upgraded = cloud.handler("inference", BUNDLE_URI=str(newer_bundle))
             upgraded(cloud.drop_event(drop), Context())
-        return explain(self, *args)
+        return maps(self, *args)
 
-    with mock.patch.object(Explainer, "explain", explain_while_the_image_is_redriven):
+    with mock.patch.object(Explainer, "maps", explain_while_the_image_is_redriven):
         cloud.heatmap_job().run(manifest_key)
     record = cloud.record(drop)
     assert (record.state, record.model.version, record.heatmaps) == (State.CLASSIFIED, "0123456789ab", ())

@@ -7,7 +7,7 @@ from unittest import mock
 
 import boto3
 import pytest
-from tests.iam.roles import acting, holder_of
+from tests.iam.roles import acting
 from tests.integration.cloud import Cloud, Context, sample_event, throttled
 from typer.testing import CliRunner, Result
 
@@ -31,7 +31,7 @@ def no_other_failures(cloud: Cloud) -> None:
 def redrive(cloud: Cloud, local_aws: MotoCloud, *arguments: str) -> Result:
     """Call the command as a person does, over HTTP, with no more rights than the template's RedrivePolicy gives."""
     stack_is_ours = "nowhere" not in arguments  # who may look at one stack cannot tell that there is no other
-    somebody = acting(holder_of(cloud.deployment, "RedrivePolicy")) if stack_is_ours else nullcontext()
+    somebody = acting(cloud.holder("RedrivePolicy")) if stack_is_ours else nullcontext()
     with mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": local_aws.endpoint}), somebody:
         stack = [] if "--stack" in arguments else ["--stack", "heatdrop"]
         return CliRunner().invoke(app, ["redrive", *stack, *arguments])

@@ -5,7 +5,7 @@ from pathlib import Path
 from unittest import mock
 
 import boto3
-from tests.iam.roles import acting, holder_of
+from tests.iam.roles import acting
 from tests.integration.cloud import Cloud
 from typer.testing import CliRunner
 
@@ -15,7 +15,7 @@ from heatdrop.local.moto_cloud import MotoCloud
 
 
 def test_drop_puts_images_into_the_bucket_of_the_stack(cloud: Cloud, local_aws: MotoCloud, chest_jpeg: Path) -> None:
-    somebody = acting(holder_of(cloud.deployment, "UserPolicy"))
+    somebody = acting(cloud.holder("UserPolicy"))
     with mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": local_aws.endpoint}), somebody:
         arguments = ["drop", str(chest_jpeg), "--stack", "heatdrop", "--prefix", "of-a-user/"]
         done = CliRunner().invoke(app, arguments)
@@ -26,7 +26,7 @@ def test_drop_puts_images_into_the_bucket_of_the_stack(cloud: Cloud, local_aws: 
 
 def test_watch_listens_through_a_queue_of_its_own_and_leaves_nothing_behind(cloud: Cloud) -> None:
     before = boto3.client("sqs").list_queues()["QueueUrls"]
-    with acting(holder_of(cloud.deployment, "UserPolicy")):
+    with acting(cloud.holder("UserPolicy")):
         listening = Subscription(cloud.deployment.outputs["NotificationsTopic"], {"state": ["EXPLAINED"]})
         assert list(listening.pending()) == []
         listening.close()

@@ -93,7 +93,7 @@ def test_a_description_that_makes_no_sense_is_refused_in_one_line(bundle_copy: P
 
 def test_a_wrong_field_is_refused_by_name(bundle_copy: Path) -> None:
     change_description(bundle_copy, lambda content: content.update(preprocess="caffe"))
-    with pytest.raises(InvalidBundle, match=r"bundle\.json cannot be understood: preprocess: .*densenet"):
+    with pytest.raises(InvalidBundle, match=r"bundle\.json cannot be understood: preprocess.convention: .*densenet"):
         open_bundle(bundle_copy)
 
 

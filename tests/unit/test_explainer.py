@@ -162,7 +162,7 @@ def test_the_file_says_what_was_differentiated_and_how_the_noise_was_drawn(
     assert said.get("sampling") == ("stratified" if settings.get("samples") else None)
 
 
-@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "layercam"])
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "layercam", "hirescam"])
 def test_other_methods_leave_their_map_under_their_name(tiny_bundle: Bundle, chest: bytes, predictions, method) -> None:
     explainer = Explainer(tiny_bundle, ExplanationSettings(method=method, top=1))
     found = arrays_of(explainer.explain(chest, predictions))

@@ -90,7 +90,7 @@ def test_models_of_every_build_are_packed_and_predict_alike(tmp_path: Path, make
     ("make", "problem"),
     [
         (lambda: tiny_model(shape=(None, None, 3)), r"takes \(None, None, 3\)"),
-        (lambda: tiny_model(shape=(32, 32, 1)), r"takes \(32, 32, 1\)"),
+        (lambda: tiny_model(shape=(32, 32, 2)), r"takes \(32, 32, 2\)"),
         (lambda: keras.Sequential([keras.Input((10,)), layers.Dense(2, "softmax")]), r"takes \(10,\)"),
         (lambda: keras.Sequential([keras.Input((8, 8, 3)), layers.Dense(2, "softmax")]), r"gives \(8, 8, 2\)"),
         (

@@ -3,7 +3,8 @@
 The backbone is two convolutions; everything around it is what trains a DenseNet.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,22 @@ ONE_EPOCH = RECIPE.model_copy(update={"stages": (Stage(size=32, epochs=1),)})
 @pytest.fixture
 def few_bootstrap_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "BOOTSTRAP_ROUNDS", 50)
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Run what TensorFlow would trace into graphs as plain Python, for tests of what happens around the steps.
+
+    A training traces a graph for each input size, which takes most of its seconds here. The tests without this fixture
+    train as users do: they hold that it learns, repeats, resumes, freezes, averages and counts in bfloat16.
+    """
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Even though the .* this option does not apply to tf.data functions")
+        yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +170,7 @@ def test_a_killed_training_goes_on_at_the_epoch_where_it_was(parts, tmp_path: Pa
     assert model.input_shape == (None, 40, 40, 3)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_the_optimizer_goes_on_where_it_was_and_spares_what_it_spared(parts, tmp_path: Path) -> None:
     recipe = RECIPE.model_copy(update={"stages": (Stage(size=32, epochs=6),), "weight_decay": 30.0})
     with pytest.raises(Killed):
@@ -165,6 +183,7 @@ def test_the_optimizer_goes_on_where_it_was_and_spares_what_it_spared(parts, tmp
     assert np.abs(last.get_layer("conv2").kernel).mean() < 0.02
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_kill_while_the_state_is_written_costs_no_more_than_its_epoch(
     parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +201,7 @@ def test_a_kill_while_the_state_is_written_costs_no_more_than_its_epoch(
     assert [report.epoch for report in trainer.history] == [1]
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_folder_with_another_training_is_refused(parts, data: Path, tmp_path: Path) -> None:
     Trainer(ONE_EPOCH, *parts, tmp_path).run()
     before = (tmp_path / "state.json").read_bytes()
@@ -193,6 +213,7 @@ def test_a_folder_with_another_training_is_refused(parts, data: Path, tmp_path: 
     assert (tmp_path / "state.json").read_bytes() == before
 
 
+@pytest.mark.usefixtures("untraced")
 def test_stages_still_to_come_may_change_and_those_behind_may_not(parts, tmp_path: Path) -> None:
     Trainer(ONE_EPOCH, *parts, tmp_path).run()
     longer = Trainer(RECIPE.model_copy(update={"patience": 7}), *parts, tmp_path)
@@ -204,6 +225,7 @@ def test_stages_still_to_come_may_change_and_those_behind_may_not(parts, tmp_pat
         Trainer(otherwise, *parts, tmp_path).run()
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize(("aucs", "best"), [([0.4, 0.6, 0.5], 1), ([0.0, 0.0], 0)])
 def test_the_best_epoch_is_kept_and_not_the_last(parts, tmp_path: Path, aucs: list[float], best: int) -> None:
     recipe = RECIPE.model_copy(update={"stages": (Stage(size=32, epochs=len(aucs)),)})
@@ -218,6 +240,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(parts, tmp_path: Path, aucs: li
     assert not np.array_equal(kernels[best], kernels[-1])
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize(("latest", "best", "kept"), [(0.7, 0.6, 1), (0.6, 0.7, 0), (0.6, 0.6, 0)])
 def test_a_resumed_training_keeps_the_better_of_the_best_weights_and_the_latest_as_judged_now(
     parts, tmp_path: Path, latest: float, best: float, kept: int
@@ -245,6 +268,7 @@ def test_the_learning_rate_ends_at_a_hundredth_of_its_peak(parts, tmp_path: Path
     assert rates[-1] == pytest.approx(RECIPE.peak_learning_rate / 100)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses: list[float] = []
     step = keras.Model.train_on_batch
@@ -281,6 +305,7 @@ def test_the_model_holds_the_average_of_the_weights_after_each_step(parts, tmp_p
         assert last.ndim < 4 or not np.allclose(one, last, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_resumed_training_goes_on_with_its_average(parts, tmp_path: Path) -> None:
     recipe = RECIPE.model_copy(update={"average_decay": 0.99, "stages": (Stage(size=32, epochs=3),)})
     whole = Trainer(recipe, *parts, tmp_path / "whole").run()
@@ -304,6 +329,7 @@ def test_a_resumed_training_goes_on_with_its_average(parts, tmp_path: Path) -> N
     assert not np.array_equal(seen[0], seen[1])
 
 
+@pytest.mark.usefixtures("untraced")
 def test_training_ends_when_the_validation_auc_has_not_risen_for_long(parts, tmp_path: Path) -> None:
     aucs = iter([0.9, 0.5, 0.6, 0.4, 0.3, 0.2])
     recipe = RECIPE.model_copy(update={"stages": (Stage(size=32, epochs=1), Stage(size=40, epochs=5)), "patience": 2})
@@ -367,6 +393,7 @@ def test_a_bundle_never_replaces_what_is_none_and_that_is_said_before_training(d
         train(data, RECIPE, tmp_path, "n", Callbacks(on_step=kill_at(1)))
 
 
+@pytest.mark.usefixtures("untraced")
 def test_unreadable_files_are_said(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heatdrop.model.dataset.MAX_UNREADABLE_SHARE", 0.1)
     (data / "LEG" / "broken.jpg").write_bytes(b"")

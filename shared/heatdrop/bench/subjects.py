@@ -18,7 +18,7 @@ from heatdrop.errors import InvalidRequest
 from heatdrop.model.architectures import build
 from heatdrop.model.bundle import open_bundle
 from heatdrop.model.loading import load_keras_model
-from heatdrop.model.preprocessing import Convention, preprocess
+from heatdrop.model.preprocessing import Convention, Preprocessing, preprocess
 
 Float = NDArray[np.float32]
 
@@ -52,7 +52,7 @@ def prepare(architecture: str, size: int, bundle: Path | None, count: int, folde
         InvalidRequest: an unknown architecture.
         InvalidBundle: the bundle cannot be used.
     """
-    convention: Convention = "densenet"
+    convention: Convention | Preprocessing = "densenet"
     if bundle is not None:
         opened = open_bundle(bundle)
         model, name, convention = load_keras_model(opened), opened.model.name, opened.description.preprocess
@@ -104,7 +104,7 @@ def layer_weights(model: keras.Model) -> dict[str, NDArray[Any]]:
     return {**arrays, "description": np.array(json.dumps(description))}
 
 
-def radiographs(size: tuple[int, int], count: int, convention: Convention = "densenet") -> Float:
+def radiographs(size: tuple[int, int], count: int, convention: Convention | Preprocessing = "densenet") -> Float:
     """Radiographs of the pydicom-data package as model input (count, H, W, 3); each is cropped a little more."""
     folder = files("data_store") / "data"
     batch = []

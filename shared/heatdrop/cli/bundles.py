@@ -1,16 +1,19 @@
 """``heatdrop bundle build | pack | check | push | certify``."""
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from heatdrop.cli import certificates, console
 from heatdrop.cli.options import Json
+from heatdrop.errors import InvalidRequest
 from heatdrop.quiet import native_output_hidden
 
 if TYPE_CHECKING:
     from heatdrop.model.bundle import Bundle
+    from heatdrop.model.model_files import Head
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and publish model bundles.")
 app.command("certify")(certificates.certify)
@@ -27,7 +30,12 @@ def build(as_json: Json = False) -> None:
 
 @app.command("pack")
 def pack(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A Keras image classifier.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="An image classifier: .onnx, .keras, .h5, or a SavedModel (docs/models.md)."
+        ),
+    ],
     labels: Annotated[
         Path,
         typer.Option(
@@ -35,21 +43,62 @@ def pack(
         ),
     ],
     preprocess: Annotated[
-        str, typer.Option(help="How images are scaled for the model: densenet, imagenet, scale01 or none.")
+        str,
+        typer.Option(
+            help="How pixels become the model's input: densenet, torchvision, imagenet, scale01, plusminus1, "
+            "torchxrayvision, raw (or none), or a JSON file."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the bundle.")] = Path("bundle"),
     name: Annotated[str | None, typer.Option(help="The bundle's name; the model file's by default.")] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="For a model that ends in logits: softmax for one class of several, or sigmoid for labels."),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="HEIGHTxWIDTH", help="For a model that takes images of any size.")
+    ] = None,
+    threshold: Annotated[
+        str,
+        typer.Option(
+            help="From which probability on a label is found, where a model judges each by itself: "
+            "a number, or a JSON list with one for each label."
+        ),
+    ] = "0.5",
     as_json: Json = False,
 ) -> None:
     """Make a bundle of your own model.
 
-    Example: heatdrop bundle pack skin.keras --labels labels.json --preprocess imagenet --out bundles/skin
+    Example: heatdrop bundle pack skin.onnx --labels labels.json --preprocess torchvision --head softmax
     """
     with native_output_hidden():
         from heatdrop.model.packing import pack_file
 
-        packed = pack_file(model, labels, preprocess, out, name or model.stem)
+        packed = pack_file(
+            model,
+            labels,
+            preprocess,
+            out,
+            name or model.stem,
+            size=_size(size),
+            head=cast("Head | None", head),
+            threshold=threshold,
+        )
     _show(packed, as_json)
+
+
+def _size(given: str | None) -> tuple[int, int] | None:
+    """(height, width) of ``224x224`` or ``224``.
+
+    Raises:
+        InvalidRequest: it is neither.
+    """
+    if given is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", given)
+    if found is None:
+        raise InvalidRequest(f"size is {given!r}; use HEIGHTxWIDTH in pixels, such as 224x224")
+    return int(found[1]), int(found[2] or found[1])
 
 
 @app.command("check")

@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from heatdrop.explaining.methods import kind_of, method_of, method_provenance
 from heatdrop.images import Limits
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.classifier import model_input
+from heatdrop.model.fitting import Place, fitted, place_of
+from heatdrop.model.preprocessing import Convention, Preprocessing, to_grey
 from heatdrop.saliency import SaliencyMaps
 from heatdrop.timing import milliseconds
 from heatdrop.version import __version__
@@ -55,8 +57,35 @@ class Explanation:
     """What is known of the trustworthiness of maps of this kind, as the figure says it."""
 
 
+@dataclass(frozen=True)
+class MadeMaps:
+    """The maps of an image's best classes, and how long they took."""
+
+    found: SaliencyMaps
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image as it is explained and drawn, however large its file is."""
+
+    inputs: NDArray[np.float32]
+    """What the model gets, (H, W, C)."""
+    pixels: NDArray[np.uint8]
+    """The same to look at, (H, W, 3)."""
+    place: Place
+    """Where in the image that lies."""
+    picture: NDArray[np.uint8]
+    """The whole image as it is shown."""
+    format: str
+
+
 class Explainer:
-    """A bundle's gradients: loaded once, used for many images."""
+    """A bundle's gradients: loaded once, used for many images.
+
+    An image is explained in three steps, which ``explain`` takes one after the other: ``decode``, ``maps`` and
+    ``draw``. Threads may take different steps of different images at the same time.
+    """
 
     def __init__(
         self,
@@ -95,41 +124,76 @@ class Explainer:
         Raises:
             RejectedImage: ``data`` cannot be decoded.
         """
+        seen = self.decode(data)
+        return self.draw(data, seen, predictions, self.maps(seen, predictions), unusual)
+
+    def decode(self, data: bytes) -> Seen:
+        """Decode an image for its model and for display.
+
+        Raises:
+            RejectedImage: it cannot be decoded.
+        """
+        bundle = self.bundle
+        image = self._decode(data, at_least=bundle.decoded_size, limits=self.limits)
+        shown = image
+        # The maps are of what the classifier saw. Where that was decoded smaller, which took little time, a larger
+        # picture is needed for display.
+        if image.pixels.shape[:2] != (image.height, image.width):
+            side = rendering.OVERLAY_SIDE
+            shown = self._decode(data, at_least=(side, side), limits=self.limits)
+        return Seen(
+            model_input(image, bundle),
+            as_seen(fitted(image.pixels, bundle.size, bundle.preprocessing), bundle),
+            place_of((image.pixels.shape[0], image.pixels.shape[1]), bundle.size, bundle.preprocessing),
+            rendering.at_display_size(shown.pixels),
+            image.format,
+        )
+
+    def maps(self, seen: Seen, predictions: Sequence[Prediction]) -> MadeMaps:
+        """Make the maps of the best classes, which is what takes most of the time."""
         started = time.perf_counter()
-        drawn, bundle = self.settings.drawn, self.bundle
-        best = tuple(predictions[: self.settings.top])
-        image = self._decode(data, at_least=bundle.size, limits=self.limits)
-        classes = np.array([[bundle.labels.index(p.label) for p in best]])
-        result = self._make_maps(model_input(image, bundle)[None], classes)
-        explained = time.perf_counter()
-        display_side = (rendering.OVERLAY_SIDE, rendering.OVERLAY_SIDE)
-        picture = rendering.at_display_size(self._decode(data, at_least=display_side, limits=self.limits).pixels)
-        seen = images.resize(image.pixels, bundle.size)
-        trust = bundle.trust_in(kind_of(self.settings, result, drawn))
+        classes = np.array([[self.bundle.labels.index(p.label) for p in predictions[: self.settings.top]]])
+        found = self._make_maps(seen.inputs[None], classes)
+        return MadeMaps(found, milliseconds(started, time.perf_counter()))
+
+    def draw(
+        self,
+        data: bytes,
+        seen: Seen,
+        predictions: Sequence[Prediction],
+        made: MadeMaps,
+        unusual: float | None = None,
+    ) -> Explanation:
+        """Make the files that show the maps of the best classes."""
+        started, found, drawn = time.perf_counter(), made.found, self.settings.drawn
+        trust = self.bundle.trust_in(kind_of(self.settings, found, drawn))
         remarks = [DISCLAIMER, f"Trust in such maps of this model: {trust.rstrip('.')}.", unusual_in_words(unusual)]
         note = rendering.note(" ".join(filter(None, remarks)))
-        wants_dicom = self.settings.dicom and image.format == "DICOM"
         heatmaps = []
-        for position, prediction in enumerate(best):
-            raw = result.maps[drawn][0, position]
-            name = file_stem(bundle.labels.index(prediction.label), prediction.label)
-            arrays: dict[str, Any] = {method: maps[0, position] for method, maps in result.maps.items()}
-            if drawn in result.standard_errors:
-                arrays["standard_error"] = result.standard_errors[drawn][0, position]
-            provenance = self._provenance(prediction, result)
-            overlaid = rendering.overlaid(picture, raw)
-            capture = self._capture(data, overlaid, prediction, result) if wants_dicom else None
-            heatmaps.append(
-                Heatmap(
-                    prediction.label,
-                    (f"{name}.overlay.png", rendering.picture(overlaid)),
-                    (f"{name}.figure.png", rendering.figure(seen, raw, prediction.label, prediction.score, note)),
-                    (f"{name}.maps.npz", rendering.maps_file(arrays, provenance)),
-                    (f"{name}.overlay.dcm", capture) if capture else None,
-                )
-            )
-        timings = {"explain": milliseconds(started, explained), "render": milliseconds(explained, time.perf_counter())}
-        return Explanation((PICTURE, rendering.picture(picture)), tuple(heatmaps), result.warnings[0], timings, trust)
+        for position, prediction in enumerate(predictions[: self.settings.top]):
+            arrays: dict[str, Any] = {method: maps[0, position] for method, maps in found.maps.items()}
+            if drawn in found.standard_errors:
+                arrays["standard_error"] = found.standard_errors[drawn][0, position]
+            heatmaps.append(self._heatmap(data, seen, prediction, arrays, found, note))
+        timings = {"explain": made.milliseconds, "render": milliseconds(started, time.perf_counter())}
+        shown = (PICTURE, rendering.picture(seen.picture))
+        return Explanation(shown, tuple(heatmaps), found.warnings[0], timings, trust)
+
+    def _heatmap(
+        self, data: bytes, seen: Seen, prediction: Prediction, arrays: dict[str, Any], found: SaliencyMaps, note: str
+    ) -> Heatmap:
+        raw, label = arrays[self.settings.drawn], prediction.label
+        name = file_stem(self.bundle.labels.index(label), label)
+        overlaid = rendering.overlaid(seen.picture, raw, seen.place)
+        wants_dicom = self.settings.dicom and seen.format == "DICOM"
+        capture = self._capture(data, overlaid, prediction, found) if wants_dicom else None
+        return Heatmap(
+            label,
+            (f"{name}.overlay.png", rendering.picture(overlaid)),
+            (f"{name}.figure.png", rendering.figure(seen.pixels, raw, label, prediction.score, note)),
+            (f"{name}.maps.npz", rendering.maps_file(arrays, self._provenance(prediction, found, seen.place))),
+            (f"{name}.overlay.dcm", capture) if capture else None,
+        )
 
     def _capture(
         self, data: bytes, overlaid: NDArray[np.uint8], prediction: Prediction, found: SaliencyMaps
@@ -150,7 +214,7 @@ class Explainer:
             logger.warning("the overlay is not written as DICOM: %s", error)
             return None
 
-    def _provenance(self, prediction: Prediction, found: SaliencyMaps) -> dict[str, Any]:
+    def _provenance(self, prediction: Prediction, found: SaliencyMaps, place: Place) -> dict[str, Any]:
         """All that is needed to make this map again, and nothing that changes from run to run."""
         return {
             "heatdrop": __version__,
@@ -162,11 +226,25 @@ class Explainer:
             "input": {
                 "height": self.bundle.size[0],
                 "width": self.bundle.size[1],
-                "preprocess": self.bundle.description.preprocess,
+                "preprocess": _described(self.bundle.description.preprocess),
+                **({} if self.bundle.channels == 3 else {"channels": self.bundle.channels}),
+                **({} if place.is_whole else {"place": asdict(place)}),
             },
             "warnings": list(found.warnings[0]),
             "note": DISCLAIMER,
         }
+
+
+def as_seen(pixels: NDArray[np.uint8], bundle: Bundle) -> NDArray[np.uint8]:
+    """The fitted pixels (H, W, 3) of an image as they are shown beside a map: in grey where the model gets grey."""
+    if bundle.channels == 3:
+        return pixels
+    grey = to_grey(pixels, bundle.preprocessing.grey).round().astype(np.uint8)
+    return np.repeat(grey, 3, axis=-1)
+
+
+def _described(preprocess: Convention | Preprocessing) -> Any:
+    return preprocess if isinstance(preprocess, str) else preprocess.model_dump(mode="json")
 
 
 def file_stem(index: int, label: str) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from heatdrop import images
 from heatdrop.errors import InvalidRequest
 from heatdrop.explaining.explainer import Explainer, Explanation, Heatmap
 from heatdrop.explaining.files import read_file
@@ -98,9 +97,10 @@ def explain(image: str | Path | bytes, bundle: str | Path | None = None, **setti
     opened = open_bundle(Path(bundle)) if bundle else default.open_default() or default.build_default()
     known = "".join(certificate.model_dump_json() for certificate in opened.description.certificates)
     classifier, explainer = _loaded(opened.folder.resolve(), opened.model.version, known, checked)
-    decoded = images.decode(data, at_least=explainer.bundle.size)
-    predictions, unusual = classifier.look_at(decoded)
-    return Explained(predictions, explainer.explain(data, predictions, unusual), explainer.bundle)
+    seen = explainer.decode(data)
+    predictions, unusual = classifier.look_at_input(seen.inputs)
+    explanation = explainer.draw(data, seen, predictions, explainer.maps(seen, predictions), unusual)
+    return Explained(predictions, explanation, explainer.bundle)
 
 
 @lru_cache(maxsize=2)

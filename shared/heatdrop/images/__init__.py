@@ -45,8 +45,8 @@ def decode(data: bytes, *, at_least: tuple[int, int] | None = None, limits: Limi
     Cheap checks come first: bytes, format, the size that the header announces, completeness; only then is it decoded.
 
     Args:
-        at_least: (height, width) that the pixels must not fall below; a JPEG that is larger by far is then decoded at
-            1/2, 1/4 or 1/8 of its size, several times faster. None: full size.
+        at_least: (height, width) that the pixels must not fall below; a JPEG or a DICOM in JPEG 2000 that is larger by
+            far is then decoded at 1/2, 1/4 or 1/8 of its size, several times faster. None: full size.
         limits: what is refused.
 
     Raises:
@@ -64,8 +64,10 @@ def decode(data: bytes, *, at_least: tuple[int, int] | None = None, limits: Limi
         from heatdrop.images.dicom import decode_dicom
 
         with native_output_hidden():
-            pixels = decode_dicom(data, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
-        return DecodedImage(pixels, format_, width=pixels.shape[1], height=pixels.shape[0])
+            pixels, (height, width) = decode_dicom(
+                data, at_least=at_least, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels
+            )
+        return DecodedImage(pixels, format_, width, height)
     header = read_header(data, format_)
     if header.width * header.height > limits.max_pixels:
         raise TooManyPixels(too_many_pixels(format_, header.width, header.height, limits.max_pixels))

@@ -5,6 +5,7 @@ Only the few elements that describe the picture are read; what a file says about
 
 import io
 import logging
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from heatdrop.errors import DamagedImage, FileTooLarge, RejectedImage, Unsupport
 from heatdrop.images.dicom_display import DISPLAY_KEYWORDS, to_rgb8
 from heatdrop.images.dicom_elements import integer, value
 from heatdrop.images.dicom_pixels import PIXELS, check_size, read_layout, stored_values
+from heatdrop.images.dicom_reduced import decode_reduced
 from heatdrop.images.formats import cut_short
 
 # What these libraries log quotes what a file holds, and that may be patient data. The level holds for all loggers below
@@ -44,18 +46,23 @@ _READ = [
         *PIXELS,
     )
 ]
+_filters_of_warnings = threading.RLock()
 _PIXEL_TAGS = {Tag(keyword) for keyword in PIXELS}
 
 
-def decode_dicom(data: bytes, *, max_bytes: int, max_pixels: int) -> NDArray[np.uint8]:
+def decode_dicom(
+    data: bytes, *, at_least: tuple[int, int] | None, max_bytes: int, max_pixels: int
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Decode a DICOM file that holds one picture.
 
     Args:
+        at_least: (height, width) that the result must not fall below when JPEG 2000 is decoded at a lower resolution;
+            None for full size.
         max_bytes: the limit of an inflated file.
         max_pixels: the limit of Rows x Columns.
 
     Returns:
-        (H, W, 3) uint8 RGB.
+        (h, w, 3) uint8 RGB, and (Rows, Columns), which are h and w unless the picture was decoded smaller.
 
     Raises:
         FileTooLarge, TooManyPixels: it would grow beyond a limit.
@@ -68,14 +75,19 @@ def decode_dicom(data: bytes, *, max_bytes: int, max_pixels: int) -> NDArray[np.
         _check_kind(dataset)
         check_size(dataset, max_pixels)
         layout = read_layout(dataset)
-        values, photometric = stored_values(dataset, layout)
-        return to_rgb8(values, photometric, dataset, layout)
+        pixels = decode_reduced(dataset, layout, at_least) if at_least else None
+        if pixels is None:
+            pixels = to_rgb8(*stored_values(dataset, layout), dataset, layout)
+        return pixels, (layout.rows, layout.columns)
 
 
 @contextmanager
 def typed_errors() -> Iterator[None]:
-    """Turn whatever pydicom and its decoders raise into DamagedImage, and keep their warnings to ourselves."""
-    with warnings.catch_warnings():
+    """Turn whatever pydicom and its decoders raise into DamagedImage, and keep their warnings to ourselves.
+
+    One thread at a time: the filters of warnings are those of the whole process.
+    """
+    with _filters_of_warnings, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # pydicom only warns, and drops all that it has read, where a file ends within an element.
         warnings.filterwarnings("error", message=".* in file ")

@@ -60,6 +60,22 @@ def to_rgb8(values: NDArray[Any], photometric: str, dataset: FileDataset, layout
     return np.asarray(cv2.cvtColor(_grey8(values, photometric, dataset, layout), cv2.COLOR_GRAY2RGB), np.uint8)
 
 
+def shows_averages(dataset: FileDataset, layout: Layout) -> bool:
+    """Whether averages of stored values can be shown without knowing the values themselves.
+
+    Not with a palette or with padding, whose values stand for themselves, nor where grey is stretched between the
+    least and the greatest of all values.
+    """
+    if layout.samples > 1:
+        return True
+    padded = integer(dataset, f"{_PADDING[layout.keyword]}Value") is not None
+    return (
+        layout.photometric != "PALETTE COLOR"
+        and not padded
+        and _voi(dataset, layout, _modality(dataset, layout)) is not None
+    )
+
+
 def _scaled(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     """Bring whole numbers of so many bits to 8."""
     if bits == 8:

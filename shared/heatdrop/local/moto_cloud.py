@@ -25,7 +25,7 @@ from moto.events.models import EventPattern
 from moto.server import ThreadedMotoServer
 from moto.sqs.models import Queue
 
-from heatdrop.local import resources, roles
+from heatdrop.local import moto_speed, resources, roles
 from heatdrop.local.clients import client
 from heatdrop.local.disk_buffer import DiskBuffer
 
@@ -63,7 +63,7 @@ class MotoCloud:
         for name in ("werkzeug", "moto"):
             logging.getLogger(name).setLevel(logging.ERROR)
         objects = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="heatdrop-s3-")))
-        for patch in _patches(self._on_job, objects):
+        for patch in [*_patches(self._on_job, objects), *moto_speed.patches()]:
             self._stack.enter_context(patch)
         resources.install()
         self._stack.callback(client.cache_clear)

@@ -13,14 +13,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeGuard
+from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heatdrop.errors import InvalidBundle
 from heatdrop.head import GradientGraph
 from heatdrop.model.certificate import Certificate, MapKind, merged, trust_in, with_several_certificates
-from heatdrop.model.preprocessing import Convention
+from heatdrop.model.fitting import needed_size
+from heatdrop.model.preprocessing import HowToPreprocess, Preprocessing, preprocessing_of
 from heatdrop.text import first_problem
 from heatdrop.vocabulary import ModelName
 
@@ -44,7 +45,12 @@ class BundleDescription(BaseModel):
     model: ModelName
     height: Annotated[int, Field(ge=1)]
     width: Annotated[int, Field(ge=1)]
-    preprocess: Convention
+    channels: Literal[1, 3] = 3
+    """Of the model's input: 1 for shades of grey."""
+    preprocess: HowToPreprocess
+    thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
+    """For each label, the probability from which on it is found, of a model that judges each label by itself; None
+    for a model that chooses one of its classes."""
     digests: dict[str, str]
     training: dict[str, Any] | None = None
     """How it was trained and what it reached on validation data; None for a model packed from elsewhere."""
@@ -81,6 +87,21 @@ class Bundle(BaseModel):
     def size(self) -> tuple[int, int]:
         """(height, width) of the model's input in pixels."""
         return self.description.height, self.description.width
+
+    @property
+    def channels(self) -> int:
+        """How many channels the model's input has: 1 or 3."""
+        return self.description.channels
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the model's input is made of an image."""
+        return preprocessing_of(self.description.preprocess)
+
+    @property
+    def decoded_size(self) -> tuple[int, int]:
+        """(height, width) that an image must at least be decoded at for the model."""
+        return needed_size(self.size, self.preprocessing)
 
     def trust_in(self, kind: MapKind) -> str:
         """What is known of the trustworthiness of its maps of a kind, in a sentence or two."""

@@ -7,18 +7,19 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from heatdrop import images
 from heatdrop.errors import InvalidBundle
 from heatdrop.images import DecodedImage
 from heatdrop.model.bundle import LITERT_MODEL, Bundle
+from heatdrop.model.fitting import fitted
 from heatdrop.model.preprocessing import preprocess
 from heatdrop.model.typicality import unusual
 from heatdrop.vocabulary import Prediction
 
 
 def model_input(image: DecodedImage, bundle: Bundle) -> NDArray[np.float32]:
-    """The input (H, W, 3) float32 that the bundle's model gets for an image, for prediction and explanation alike."""
-    return preprocess(images.resize(image.pixels, bundle.size), bundle.description.preprocess)
+    """The input (H, W, C) float32 that the bundle's model gets for an image, for prediction and explanation alike."""
+    how = bundle.preprocessing
+    return preprocess(fitted(image.pixels, bundle.size, how), how, bundle.channels)
 
 
 def rank(labels: tuple[str, ...], scores: NDArray[np.float32]) -> tuple[Prediction, ...]:
@@ -27,7 +28,7 @@ def rank(labels: tuple[str, ...], scores: NDArray[np.float32]) -> tuple[Predicti
     return tuple(Prediction(label=labels[i], score=min(max(float(scores[i]), 0.0), 1.0)) for i in order)
 
 
-class Seen(NamedTuple):
+class Classified(NamedTuple):
     """What a model makes of an image.
 
     ``unusual`` is the share of the validation images, 0 to 1, that are more usual; None where the bundle does not know.
@@ -59,7 +60,7 @@ class Classifier:
         distances = [output["index"] for output in outputs_found if len(output["shape"]) == 1]
         self._input, self._output = pixels["index"], scores["index"]
         self._distance = distances[0] if distances and bundle.description.distances else None
-        if tuple(pixels["shape"]) != (1, *bundle.size, 3):
+        if tuple(pixels["shape"]) != (1, *bundle.size, bundle.channels):
             taken = " x ".join(str(side) for side in pixels["shape"][1:])
             raise InvalidBundle(f"the model takes {taken}, but the bundle says {bundle.size}; pack it again")
         outputs = int(scores["shape"][-1])
@@ -70,13 +71,17 @@ class Classifier:
         """All classes of one image, best first."""
         return self.look_at(image).predictions
 
-    def look_at(self, image: DecodedImage) -> Seen:
-        """All classes of one image, and how unusual it is."""
-        scores = self.scores(model_input(image, self.bundle))
-        return Seen(rank(self.bundle.labels, scores), self._unusual())
+    def look_at(self, image: DecodedImage) -> Classified:
+        """All classes of one image, best first, and how unusual it is."""
+        return self.look_at_input(model_input(image, self.bundle))
+
+    def look_at_input(self, inputs: NDArray[np.float32]) -> Classified:
+        """The same of an image as the model gets it, (H, W, C) of ``model_input``."""
+        scores = self.scores(inputs)
+        return Classified(rank(self.bundle.labels, scores), self._unusual())
 
     def scores(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(H, W, 3), preprocessed, to (classes,): the probability of each class, in the order of the labels."""
+        """(H, W, C), preprocessed, to (classes,): the probability of each class, in the order of the labels."""
         self._interpreter.set_tensor(self._input, inputs[None])
         self._interpreter.invoke()
         scores: NDArray[np.float32] = self._interpreter.get_tensor(self._output)[0]

@@ -100,8 +100,12 @@ def load(
     examples: Sequence[Example],
     size: int,
     track: Callable[[Iterable[Example]], Iterable[Example]] = iter,
+    *,
+    fit: Callable[[NDArray[np.uint8], tuple[int, int]], NDArray[np.uint8]] = images.resize,
 ) -> Dataset:
     """Decode every example to ``size`` x ``size``; ``track`` may wrap the iteration with a progress bar.
+
+    ``fit`` makes pixels of that size (height, width) of an image's pixels.
 
     Files that cannot be read are listed in ``Dataset.unreadable``; examples with equal bytes share a group.
 
@@ -116,7 +120,7 @@ def load(
     for example in track(examples):
         try:
             data = example.path.read_bytes()
-            pixels[len(kept)] = images.resize(images.decode(data, at_least=(size, size)).pixels, (size, size))
+            pixels[len(kept)] = fit(images.decode(data, at_least=(size, size)).pixels, (size, size))
         except (RejectedImage, OSError) as error:
             unreadable.append(f"{example.path}: {error.strerror if isinstance(error, OSError) else error}")
             continue

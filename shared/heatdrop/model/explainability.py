@@ -9,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from heatdrop.errors import InvalidBundle, InvalidRequest
-from heatdrop.model.preprocessing import Convention, preprocess
+from heatdrop.model.preprocessing import Convention, Preprocessing, preprocess
 from heatdrop.saliency import SaliencyMaps, smoothgrad
 from heatdrop.saliency.network import Network
 from heatdrop.saliency.reading import read_network
@@ -19,6 +19,8 @@ BATCH_TOLERANCE = 1e-3
 """The greatest difference in any score that the other images of a batch may make."""
 ROUNDING = 1e-5
 """How far outside 0..1 a probability may lie."""
+SUM_TOLERANCE = 1e-3
+"""How far from 1 the probabilities of classes that exclude each other may sum to."""
 CLASSES = 3
 SAMPLES = 2
 """How much is explained for trial: as many classes as the pipeline explains by default, in a batch of several."""
@@ -34,20 +36,27 @@ def trial_pictures(size: tuple[int, int]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Trial:
-    """Trial pictures, preprocessed, and their maps by TensorFlow."""
+    """What TensorFlow made of trial pictures.
+
+    Attributes:
+        inputs: the pictures, preprocessed.
+        maps: their maps.
+        several: whether the model judges each label by itself: the probabilities of several labels do not sum to 1.
+    """
 
     inputs: NDArray[np.float32]
     maps: SaliencyMaps
+    several: bool
 
 
-def check_explainable(model: keras.Model, convention: Convention) -> Trial:
+def check_explainable(model: keras.Model, convention: Convention | Preprocessing) -> Trial:
     """Predict and explain trial pictures as a heatmap job would.
 
     Raises:
         InvalidBundle: the model gives no probabilities, the scores of its classes cannot be found, or no gradient of
             theirs reaches the picture. The message names the layer where that can be told.
     """
-    inputs = preprocess(trial_pictures(model.input_shape[1:3]), convention)
+    inputs = preprocess(trial_pictures(model.input_shape[1:3]), convention, model.input_shape[3])
     try:
         # Plain float32, as on a CPU: a job on a GPU tries for itself what else it may use.
         engine = TensorFlowEngine(model, accelerations=())
@@ -55,7 +64,7 @@ def check_explainable(model: keras.Model, convention: Convention) -> Trial:
         raise InvalidBundle(str(error)) from error
     except Exception as error:
         raise InvalidBundle(f"the model cannot be read for explanations: {_first_line(error)}") from error
-    _check_scores(engine, inputs)
+    scores = _check_scores(engine, inputs)
     try:
         found = smoothgrad(engine, inputs, top=min(engine.head.classes, CLASSES), samples=SAMPLES)
     except Exception as error:
@@ -64,10 +73,11 @@ def check_explainable(model: keras.Model, convention: Convention) -> Trial:
     not_finite = any("not finite" in warning for said in found.warnings for warning in said)
     if not_finite or not found.maps["mean_abs"].any():
         raise InvalidBundle(_no_gradient(_obstacle(model, inputs[:1])))
-    return Trial(inputs, found)
+    return Trial(inputs, found, bool((np.abs(scores.sum(axis=1) - 1) > SUM_TOLERANCE).any()))
 
 
-def _check_scores(engine: TensorFlowEngine, inputs: NDArray[np.float32]) -> None:
+def _check_scores(engine: TensorFlowEngine, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The probabilities (B, classes) of inputs, each computed alone."""
     try:
         alone = engine.predict(inputs)
         together = engine.scores.build(engine.head.predicted)(tf.constant(inputs)).numpy()
@@ -76,13 +86,16 @@ def _check_scores(engine: TensorFlowEngine, inputs: NDArray[np.float32]) -> None
     in_range = bool(((alone >= -ROUNDING) & (alone <= 1 + ROUNDING)).all())
     if engine.head.predicted == "logit" or not in_range:
         given = f"{alone.min():.3g} to {alone.max():.3g}"
-        raise InvalidBundle(f"the model gives {given} for probabilities; end it in softmax or sigmoid")
+        raise InvalidBundle(
+            f"the model gives {given} for probabilities; end it in softmax or sigmoid, or pack it with --head"
+        )
     difference = float(np.abs(alone - together).max())
     if not difference <= BATCH_TOLERANCE:
         raise InvalidBundle(
             f"the scores of an image change by {difference:.2g} with the other images of its batch; "
             "replace what mixes them, such as a mean over the first axis"
         )
+    return alone
 
 
 def _first_line(error: Exception) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from heatdrop.head import GradientGraph
 from heatdrop.model.explainability import SAMPLES, Trial
 from heatdrop.saliency import LiteRtEngine, smoothgrad
+from heatdrop.saliency.activations import last_convolution
 from heatdrop.saliency.gradient_graph import export_gradients
-from heatdrop.saliency.reading import last_convolution
+from heatdrop.saliency.reading import read_network
 from heatdrop.saliency.scores import find_scores
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def gradients_of(model: keras.Model, trial: Trial) -> tuple[bytes, GradientGraph
         A LiteRT file and what it computes; None where that cannot be, which is logged with the reason: LiteRT lacks
         what a layer's gradient takes, or computes other maps than TensorFlow.
     """
-    layer = last_convolution(model)
+    layer = last_convolution(read_network(model))
     try:
         graph, description = export_gradients(find_scores(model, layer), model.input_shape[1:], layer)
         difference = _difference(LiteRtEngine(graph, description, lambda inputs: _scores(model, inputs)), trial)

@@ -13,6 +13,8 @@ def read_labels(path: Path) -> list[str]:
     It holds a JSON list, the JSON object that Keras calls ``class_indices`` (``{"cat": 0, "dog": 1}``), or one name a
     line.
 
+    A name of a list that is empty or was there before gets its number: ``output 3``, ``Mass (output 7)``.
+
     Raises:
         InvalidBundle: it cannot be read, or an object's indices are not 0, 1, 2, ... each once.
     """
@@ -27,7 +29,34 @@ def read_labels(path: Path) -> list[str]:
         return _in_index_order(content, path)
     if not all(isinstance(name, str | int | float) for name in content):
         raise InvalidBundle(f"the labels {path} are a list of something else than names")
-    return [str(name) for name in content if str(name)]
+    return _distinct([str(name) for name in content])
+
+
+def read_thresholds(given: str) -> float | list[float]:
+    """A number that holds for all labels, or the list of numbers in a JSON file.
+
+    Raises:
+        InvalidBundle: it is neither.
+    """
+    try:
+        return float(given)
+    except ValueError:
+        pass
+    try:
+        content = json.loads(Path(given).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidBundle(f"the thresholds {given} cannot be read: {error}") from error
+    if not isinstance(content, list) or not all(type(number) in (int, float) for number in content):
+        raise InvalidBundle(f"the thresholds {given} are no list of numbers, one for each label")
+    return [float(number) for number in content]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    found: list[str] = []
+    for number, name in enumerate(names, start=1):
+        own = f"{name} (output {number})" if name else f"output {number}"
+        found.append(own if not name or name in found else name)
+    return found
 
 
 class _Pairs(list[tuple[str, Any]]):

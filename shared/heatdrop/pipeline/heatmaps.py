@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
@@ -20,17 +20,18 @@ from heatdrop.aws.jobs import RETRY_EXIT_CODE
 from heatdrop.aws.notifications import Announcer
 from heatdrop.aws.record import Record
 from heatdrop.aws.settings import Destinations
-from heatdrop.aws.storage import Manifest, ManifestEntry, Storage
+from heatdrop.aws.storage import Manifest, Storage
 from heatdrop.errors import HeatdropError, InvalidBundle, RecordGone
-from heatdrop.explaining.explainer import Explainer, Explanation
+from heatdrop.explaining.explainer import Explainer
+from heatdrop.explaining.stages import in_stages
 from heatdrop.images import Limits
 from heatdrop.images.guarded import GuardedDecoder
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.gpu import find_gpus
 from heatdrop.pipeline.announcing import announce_once
 from heatdrop.pipeline.correlation import correlated
-from heatdrop.timing import milliseconds
-from heatdrop.vocabulary import HeatmapFiles, State
+from heatdrop.pipeline.heatmap_maker import Flaw, HeatmapMaker, Pending, ReadImage, Stored, WorkedImage
+from heatdrop.vocabulary import State
 
 logger = Logger(child=True)
 
@@ -78,8 +79,8 @@ class HeatmapJob:
     def run(self, manifest_key: str) -> JobReport:
         """Explain every image of the manifest that has no result yet.
 
-        After a SIGTERM (Spot takes the host, or the job is terminated) the current image is finished, and the rest is
-        left to the retry.
+        After a SIGTERM (Spot takes the host, or the job is terminated) the image that is being explained and the one
+        that is being drawn are finished, and the rest is left to the retry.
 
         Raises:
             ManifestMissing: the images were erased before the job could begin.
@@ -103,38 +104,74 @@ class HeatmapJob:
                 with correlated(logger, manifest.manifest_id):
                     explainer = self._load(manifest, decoder)
             except HeatdropError as error:
-                reason = f"the heatmap job failed: {error}"
-                self._each(manifest, lambda entry, record: self._fail(record, manifest, reason))
+                self._fail_all(manifest, f"the heatmap job failed: {error}")
                 raise
-            return self._each(manifest, lambda entry, record: self._explain(explainer, manifest, entry, record))
+            return self._explain_all(explainer, manifest)
 
-    def _each(self, manifest: Manifest, handle: Callable[[ManifestEntry, Record], Record]) -> JobReport:
-        """Call ``handle``, which returns the new record, for every image still to be explained; announce all."""
+    def _explain_all(self, explainer: Explainer, manifest: Manifest) -> JobReport:
+        """Explain every image still to be explained, each beside the decoding of the next and the drawing of the last.
+
+        Records are read, written and announced by this thread, in the order of the manifest.
+        """
         report = JobReport()
+        making = HeatmapMaker(explainer, self._storage, manifest, self._limits)
+
+        def work(pending: Pending, read: ReadImage | Flaw) -> WorkedImage | Flaw | None:
+            # What was only decoded when the job was told to stop is left to the retry.
+            with correlated(logger, pending.entry.image_id, pending.entry.trace_header):
+                return None if self._stopping else making.maps(pending, read)
+
+        for pending, made in in_stages(self._pending(manifest, report), making.read, work, making.store):
+            if made is None:
+                report.interrupted = True
+                continue
+            with correlated(logger, pending.entry.image_id, pending.entry.trace_header):
+                self._settle(report, manifest, pending.record, made)
+        return report
+
+    def _fail_all(self, manifest: Manifest, reason: str) -> None:
+        """Mark every image FAILED that is still to be explained."""
+        report = JobReport()
+        for pending in self._pending(manifest, report):
+            with correlated(logger, pending.entry.image_id, pending.entry.trace_header):
+                self._settle(report, manifest, pending.record, Flaw(reason))
+
+    def _pending(self, manifest: Manifest, report: JobReport) -> Iterator[Pending]:
+        """The images still to be explained, until the job is told to stop; the others are announced and counted."""
         for entry in manifest.images:
             if self._stopping:
                 report.interrupted = True
-                break
+                return
             record = self._images.get(entry.image_id)
             if record is None:
                 logger.warning("erased before it was explained", image_id=entry.image_id)
                 report.skipped += 1
-                continue
-            requested = record.explanations.get(manifest.manifest_id)
-            if _is_pending(record, manifest):
-                try:
-                    with correlated(logger, entry.image_id, entry.trace_header):
-                        record = handle(entry, record)
-                except RecordGone:
-                    logger.warning("erased while it was being explained", image_id=entry.image_id)
-                    report.skipped += 1
-                    continue
-                self._count(report, record.explanations[manifest.manifest_id].state if requested else record.state)
+            elif _is_pending(record, manifest):
+                yield Pending(entry, record)
             else:
                 report.skipped += 1
-            if record.state.final and not requested:
-                announce_once(record, self._images, self._announcer)
-        return report
+                self._announce(record, manifest)
+
+    def _settle(self, report: JobReport, manifest: Manifest, record: Record, made: Stored | Flaw) -> None:
+        """Write what came of an image into its record, announce it and count it."""
+        try:
+            if isinstance(made, Flaw):
+                record = self._fail(record, manifest, made)
+            else:
+                self._metrics.add_metric("SecondsPerImage", MetricUnit.Seconds, sum(made.timings_ms.values()) / 1000)
+                logger.info("explained", image_id=record.image_id, timings_ms=made.timings_ms)
+                record = self._mark_explained(record, manifest, made)
+        except RecordGone:
+            logger.warning("erased while it was being explained", image_id=record.image_id)
+            report.skipped += 1
+            return
+        requested = record.explanations.get(manifest.manifest_id)
+        self._count(report, requested.state if requested else record.state)
+        self._announce(record, manifest)
+
+    def _announce(self, record: Record, manifest: Manifest) -> None:
+        if record.state.final and manifest.manifest_id not in record.explanations:
+            announce_once(record, self._images, self._announcer)
 
     def _count(self, report: JobReport, state: State) -> None:
         """Count an image that this job has brought to a state."""
@@ -176,52 +213,23 @@ class HeatmapJob:
             f"{f'{held.name} {held.version}' if held else 'no bundle'}. {advice}"
         )
 
-    def _explain(self, explainer: Explainer, manifest: Manifest, entry: ManifestEntry, record: Record) -> Record:
-        """Explain one image and store its heatmaps, or mark it FAILED; returns the record as it is then."""
-        try:
-            data = self._storage.fetch_drop(entry.drop, self._limits.max_bytes)
-        except HeatdropError as error:
-            return self._fail(record, manifest, str(error))
-        # Any other error of S3 says nothing about the image: it ends the job, and the retry does what is left.
-        try:
-            explanation = explainer.explain(data, entry.predictions, record.unusual)
-        except HeatdropError as error:
-            return self._fail(record, manifest, str(error))
-        except Exception as error:
+    def _fail(self, record: Record, manifest: Manifest, flaw: Flaw) -> Record:
+        if flaw.error:
             # One image must not fail the others of its job; the log has the traceback.
-            logger.exception("explanation failed", image_id=record.image_id)
-            return self._fail(record, manifest, f"the heatmaps could not be made ({type(error).__name__})")
-        return self._store(record, manifest, explanation)
-
-    def _fail(self, record: Record, manifest: Manifest, reason: str) -> Record:
+            logger.error("explanation failed", image_id=record.image_id, exc_info=flaw.error)
         if manifest.manifest_id in record.explanations:
-            return self._explanations.mark_failed(record.image_id, manifest.manifest_id, reason)
-        return self._images.mark_failed(record.image_id, reason)
+            return self._explanations.mark_failed(record.image_id, manifest.manifest_id, flaw.reason)
+        return self._images.mark_failed(record.image_id, flaw.reason)
 
-    def _store(self, record: Record, manifest: Manifest, explanation: Explanation) -> Record:
-        started = time.perf_counter()
-        requested = manifest.manifest_id in record.explanations
-        # An explanation on request has a folder of its own, so that it never replaces the first one.
-        folder = f"{manifest.manifest_id}/" if requested else ""
-
-        def put(artefact: tuple[str, bytes]) -> str:
-            name, content = artefact
-            return self._storage.put_artefact(record.image_id, manifest.model, folder + name, content)
-
-        picture, heatmaps = put(explanation.picture), []
-        for heatmap in explanation.heatmaps:
-            heatmaps.append(HeatmapFiles.of(heatmap.label, [put(artefact) for artefact in heatmap.files]))
-        timings = explanation.timings_ms | {"store": milliseconds(started, time.perf_counter())}
-        self._metrics.add_metric("SecondsPerImage", MetricUnit.Seconds, sum(timings.values()) / 1000)
-        logger.info("explained", image_id=record.image_id, timings_ms=timings)
-        if requested:
+    def _mark_explained(self, record: Record, manifest: Manifest, made: Stored) -> Record:
+        if manifest.manifest_id in record.explanations:
             return self._explanations.mark_explained(
-                record.image_id, manifest.manifest_id, picture, tuple(heatmaps), timings, explanation.trust
+                record.image_id, manifest.manifest_id, made.picture, made.heatmaps, made.timings_ms, made.trust
             )
-        return self._images.mark_explained(record, picture, tuple(heatmaps), timings, explanation.trust)
+        return self._images.mark_explained(record, made.picture, made.heatmaps, made.timings_ms, made.trust)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
-        logger.warning("SIGTERM: the current image is finished, the rest is left to the retry")
+        logger.warning("SIGTERM: the images in hand are finished, the rest is left to the retry")
         self._stopping = True
 
 

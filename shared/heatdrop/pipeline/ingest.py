@@ -102,7 +102,7 @@ class Ingest:
         try:
             data = self._storage.fetch_drop(record.drop, self._limits.max_bytes)
             fetched = time.perf_counter()
-            image = self._decoder.decode(data, at_least=self._classifier.bundle.size, limits=self._limits)
+            image = self._decoder.decode(data, at_least=self._classifier.bundle.decoded_size, limits=self._limits)
             decoded = time.perf_counter()
             predictions, unusual = self._classifier.look_at(image)
         except RejectedImage as error:

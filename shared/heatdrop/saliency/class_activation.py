@@ -1,10 +1,11 @@
-"""Class activation maps of the results of a convolution and the gradients of a class's logit with respect to them.
-
-The same values as tf-keras-vis gives:
+"""Class activation maps: coarser than SmoothGrad, and one forward pass an image for all its classes.
 
 - ``gradcam``: Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, "Grad-CAM", ICCV 2017
 - ``gradcam++``: Chattopadhay, Sarkar, Howlader, Balasubramanian, "Grad-CAM++", WACV 2018
 - ``layercam``: Jiang, Zhang, Hou, Cheng, Wei, "LayerCAM", IEEE TIP 2021
+- ``hirescam``: Draelos, Carin, "Use HiResCAM instead of Grad-CAM", arXiv:2011.08891, 2020
+
+The first three give what tf-keras-vis gives (``tests/unit/test_saliency_activation_maps.py``).
 """
 
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from heatdrop.saliency.gradient_engine import Classes, Float, GradientEngine
 from heatdrop.saliency.litert_engine import LiteRtEngine
 from heatdrop.saliency.maps import SaliencyMaps, empty_invalid
 from heatdrop.vocabulary import ActivationMethod
+
+_GREATEST_LOGIT = 60.0
+"""The exponential of a greater one has too few digits left in float32 for Grad-CAM++, or none."""
 
 MapsOf = Callable[[Float, Classes], Float]
 """The maps (K, H, W) of one preprocessed image (H, W, C) for class indices (K,)."""
@@ -34,10 +38,8 @@ def litert_maps(
     """Explain images by the last convolution of the model, without TensorFlow; see ``collected``."""
 
     def maps_of(image: Float, chosen: Classes) -> Float:
-        activations, gradients, logits = engine.activations(image, chosen)
-        size = image.shape[0], image.shape[1]
-        pairs = zip(gradients, logits, strict=True)
-        return np.stack([class_activation_map(method, activations, each, float(logit), size) for each, logit in pairs])
+        features, gradients, logits = engine.activations(image, chosen)
+        return class_activation_maps(method, features, gradients, logits, (image.shape[0], image.shape[1]))
 
     return collected(engine, maps_of, method, images, classes, top)
 
@@ -88,40 +90,51 @@ def collected(
     )
 
 
-def class_activation_map(
-    method: ActivationMethod, activations: Float, gradients: Float, score: float, size: tuple[int, int]
+def class_activation_maps(
+    method: ActivationMethod, features: Float, gradients: Float, scores: Float, size: tuple[int, int]
 ) -> Float:
-    """The map of one class.
+    """The maps (K, H, W) of K classes, 0 or more, of no unit.
 
     Args:
-        method: which one.
-        activations: (h, w, c), the results of a convolution.
-        gradients: (h, w, c), of the class's logit with respect to them.
-        score: the class's logit, which Grad-CAM++ needs.
-        size: (H, W), to which the map is enlarged linearly.
-
-    Returns:
-        (H, W), 0 or more, of no unit.
+        method: which ones.
+        features: (h, w, C), the results of a convolution.
+        gradients: (K, h, w, C), of the classes' logits with respect to them.
+        scores: (K,), those logits, which Grad-CAM++ needs.
+        size: (H, W), to which the maps are enlarged linearly.
     """
-    if method == "layercam":
-        weights = np.maximum(gradients, 0)
-    elif method == "gradcam++":
-        weights = _of_gradcam_plus_plus(activations, gradients, score)
-    else:
-        weights = gradients.mean(axis=(0, 1))
-    small = np.maximum((activations * weights).sum(axis=-1), 0)
-    factors = tuple(wanted / given for wanted, given in zip(size, small.shape, strict=True))
-    enlarged: Float = zoom(small, factors, order=1).astype(np.float32)
-    return enlarged
+    small = np.maximum(_METHODS[method](features, gradients, scores), 0)
+    factors = [whole / part for whole, part in zip(size, small.shape[1:], strict=True)]
+    return np.stack([zoom(one, factors, order=1) for one in small]).astype(np.float32)
 
 
-def _of_gradcam_plus_plus(activations: Float, gradients: Float, score: float) -> Float:
-    """(c,): how much each channel counts. The first derivative is that of exp(logit)."""
-    first = np.exp(np.float32(score)) * gradients
-    second, third = first * gradients, first * gradients * gradients
-    below = 2 * second + third * activations.sum(axis=(0, 1))
-    alphas = second / np.where(second == 0, below + 1, below)
-    total = alphas.sum(axis=(0, 1))
-    alphas = alphas / np.where(total == 0, 1, total)
-    weights: Float = (np.maximum(first, 0) * alphas).sum(axis=(0, 1))
-    return weights
+def _gradcam(features: Float, gradients: Float, scores: Float) -> Float:
+    weights = gradients.mean(axis=(1, 2), keepdims=True)
+    return np.asarray((features * weights).sum(axis=-1))
+
+
+def _gradcam_plus_plus(features: Float, gradients: Float, scores: Float) -> Float:
+    """With the derivatives of the exponential of the score, as the paper has it."""
+    first = np.exp(np.minimum(scores, _GREATEST_LOGIT))[:, None, None, None] * gradients
+    second = first * gradients
+    below = 2 * second + second * gradients * features.sum(axis=(0, 1))
+    shares = second / np.where(second == 0, below + 1, below)
+    total = shares.sum(axis=(1, 2), keepdims=True)
+    shares = shares / np.where(total == 0, 1, total)
+    weights = (np.maximum(first, 0) * shares).sum(axis=(1, 2), keepdims=True)
+    return np.asarray((features * weights).sum(axis=-1))
+
+
+def _layercam(features: Float, gradients: Float, scores: Float) -> Float:
+    return np.asarray((features * np.maximum(gradients, 0)).sum(axis=-1))
+
+
+def _hirescam(features: Float, gradients: Float, scores: Float) -> Float:
+    return np.asarray((features * gradients).sum(axis=-1))
+
+
+_METHODS: dict[ActivationMethod, Callable[[Float, Float, Float], Float]] = {
+    "gradcam": _gradcam,
+    "gradcam++": _gradcam_plus_plus,
+    "layercam": _layercam,
+    "hirescam": _hirescam,
+}

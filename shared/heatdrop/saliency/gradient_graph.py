@@ -40,10 +40,15 @@ def export_gradients(
     head, graph = scores.head, _Graph(scores, input_shape)
     slots = (1,) if head.two_sided else (1, min(SLOTS, head.classes))
     functions = {f"{GRADIENTS}{count}": graph.gradients(count) for count in slots}
-    if layer:
-        functions[ACTIVATIONS] = graph.activations(max(slots), layer)
+    activations = graph.activations(max(slots), layer) if layer else None
+    if activations:
+        functions[ACTIVATIONS] = activations
     description = GradientGraph(
-        head=head, differentiated=graph.differentiated, batch=BATCH, slots=slots, layer=layer or None
+        head=head,
+        differentiated=graph.differentiated,
+        batch=BATCH,
+        slots=slots,
+        layer=layer if activations else None,
     )
     return _converted(functions), description
 
@@ -105,13 +110,13 @@ class _Graph:
         """A function of ``images`` (1, H, W, C) and ``upstream`` (K, outputs), as in ``gradients``.
 
         Returns the results of a layer (1, h, w, c), the gradients of the outputs with respect to them (K, h, w, c),
-        and the outputs (1, outputs).
+        and the outputs (1, outputs). None where the results are no images.
         """
         signature = [
             tf.TensorSpec((1, *self._input_shape), tf.float32, "images"),
             tf.TensorSpec((count, self._scores.outputs), tf.float32, "upstream"),
         ]
-        (place,) = (index for index, node in enumerate(self._network.nodes) if node.layer == layer)
+        place = max(index for index, node in enumerate(self._network.nodes) if node.layer == layer)
 
         def compute(images: Any, upstream: Any) -> dict[str, Any]:
             with portable_gradients():
@@ -120,7 +125,9 @@ class _Graph:
             found = [_gradient(outputs, activations, upstream[position][None])[0] for position in range(count)]
             return {"activations": activations, "gradients": tf.stack(found), "outputs": outputs}
 
-        return tf.function(compute, autograph=False, input_signature=signature)
+        function = tf.function(compute, autograph=False, input_signature=signature)
+        are_maps = function.get_concrete_function().structured_outputs["activations"].shape.rank == 4
+        return function if are_maps else None
 
 
 def _gradient(of: Any, by: Any, weights: Any) -> Any:

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 
 from heatdrop.errors import InvalidRequest
+from heatdrop.saliency.elementwise import ClippedRelu, Product, Sum, ZeroPadding
+from heatdrop.saliency.grouped_convolution import GroupedConvolution
 from heatdrop.saliency.operations import (
     Activation,
     Affine,
@@ -85,11 +87,25 @@ def operations_of(layer: Any, call: Any) -> list[Operation] | None:
         return [_softmax(layer, layer.axis, shape)]
     if _is_operation(layer, "Sigmoid"):
         return [Squash("sigmoid")]
+    if len(call.input_tensors) > 1 and type(layer) is not keras.layers.Concatenate:
+        return _of_several(layer, call)
     if _is_rearrangement(layer, call):
         # A Concatenate along the channels has an operation of its own; all others are called as they are.
         return _concatenate(layer, shape) if type(layer) is keras.layers.Concatenate else None
     known = _OPERATIONS.get(type(layer))
     return known(layer, shape) if known and _computes_in_float32(layer) else None
+
+
+def _of_several(layer: Any, call: Any) -> list[Operation] | None:
+    """A sum of tensors of one shape, or a product of two of as many axes."""
+    shapes = [tuple(tensor.shape) for tensor in call.input_tensors]
+    if isinstance(layer, keras.Layer) and not _computes_in_float32(layer):
+        return None
+    if type(layer) is keras.layers.Add or _is_operation(layer, "Add"):
+        return [Sum()] if len(set(shapes)) == 1 else None
+    if type(layer) is keras.layers.Multiply or _is_operation(layer, "Multiply"):
+        return [Product()] if len(shapes) == 2 and len(shapes[0]) == len(shapes[1]) else None
+    return None
 
 
 def kind_of(layer: Any, call: Any) -> type[Opaque]:
@@ -168,12 +184,33 @@ def _batch_normalisation(layer: Any, shape: Shape) -> list[Operation] | None:
 
 
 def _convolution(layer: Any, shape: Shape) -> list[Operation] | None:
-    plain = layer.data_format == "channels_last" and layer.groups == 1 and set(layer.dilation_rate) == {1}
+    plain = layer.data_format == "channels_last" and set(layer.dilation_rate) == {1}
     if not plain or len(set(layer.strides)) > 1:
         return None
-    bias = _float64(layer.bias) if layer.use_bias else None
-    convolution = Convolution(np.asarray(layer.kernel), bias, layer.strides[0], layer.padding.upper())
+    kernel, bias = np.asarray(layer.kernel), _float64(layer.bias) if layer.use_bias else None
+    how = layer.strides[0], layer.padding.upper()
+    convolution = (
+        Convolution(kernel, bias, *how) if layer.groups == 1 else GroupedConvolution(kernel, bias, layer.groups, *how)
+    )
     return [convolution, *_activation(layer.activation, shape)]
+
+
+def _depthwise_convolution(layer: Any, shape: Shape) -> list[Operation] | None:
+    plain = layer.data_format == "channels_last" and set(layer.dilation_rate) == {1}
+    if not plain or len(set(layer.strides)) > 1:
+        return None
+    kernel, bias = np.asarray(layer.kernel), _float64(layer.bias) if layer.use_bias else None
+    height, width, channels, multiplier = kernel.shape
+    kernel = kernel.reshape(height, width, 1, channels * multiplier)
+    convolution = GroupedConvolution(kernel, bias, channels, layer.strides[0], layer.padding.upper())
+    return [convolution, *_activation(layer.activation, shape)]
+
+
+def _zero_padding(layer: Any, shape: Shape) -> list[Operation] | None:
+    if layer.data_format != "channels_last":
+        return None
+    rows, columns = layer.padding
+    return [ZeroPadding((tuple(rows), tuple(columns)))]
 
 
 def _dense(layer: Any, shape: Shape) -> list[Operation]:
@@ -182,8 +219,9 @@ def _dense(layer: Any, shape: Shape) -> list[Operation]:
 
 
 def _relu(layer: Any, shape: Shape) -> list[Operation] | None:
-    plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
-    return [Relu()] if plain else None
+    if layer.negative_slope or layer.threshold:
+        return None
+    return [Relu() if layer.max_value is None else ClippedRelu(float(layer.max_value))]
 
 
 def _activation(function: Any, shape: Shape) -> list[Operation]:
@@ -192,6 +230,8 @@ def _activation(function: Any, shape: Shape) -> list[Operation]:
         return []
     if function in (keras.activations.relu, keras.ops.relu):
         return [Relu()]
+    if function in (keras.activations.relu6, keras.ops.relu6):
+        return [ClippedRelu(6.0)]
     if function in (keras.activations.sigmoid, keras.ops.sigmoid):
         return [Squash("sigmoid")]
     if function in (keras.activations.softmax, keras.ops.softmax):
@@ -240,7 +280,9 @@ _OPERATIONS: dict[type, Callable[[Any, Shape], list[Operation] | None]] = {
     keras.layers.BatchNormalization: _batch_normalisation,
     keras.layers.Conv2D: _convolution,
     keras.layers.Dense: _dense,
+    keras.layers.DepthwiseConv2D: _depthwise_convolution,
     keras.layers.GlobalAveragePooling2D: _global_average,
     keras.layers.MaxPooling2D: _pool(MaxPool),
     keras.layers.ReLU: _relu,
+    keras.layers.ZeroPadding2D: _zero_padding,
 }

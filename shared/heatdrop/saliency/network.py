@@ -1,7 +1,9 @@
 """A network as a list of operations, each of which takes the results of some before it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import tensorflow as tf
@@ -49,11 +51,21 @@ class Network:
         """
         functions = [None if node.operation is None else _built(node.operation, dtype, plain) for node in self.nodes]
         sources = [[value.index for value in node.inputs] for node in self.nodes]
+        uses = Counter(index for inputs in sources for index in inputs)
 
         def compute(given: Any) -> list[Any]:
             values = list(given) if isinstance(given, list) else [given]
+            copies: dict[int, list[Any]] = {}
+
+            def take(index: int) -> Any:
+                if not plain or uses[index] == 1 or not tf.is_tensor(values[index]):
+                    return values[index]
+                if index not in copies:
+                    copies[index] = list(_copies(values[index], uses[index]))
+                return copies[index].pop()
+
             for function, inputs in zip(functions[len(values) :], sources[len(values) :], strict=True):
-                values.append(function(*(values[index] for index in inputs)))  # type: ignore[misc]
+                values.append(function(*map(take, inputs)))  # type: ignore[misc]
             return values
 
         return compute
@@ -65,6 +77,16 @@ def _built(operation: Operation, dtype: Any, plain: bool) -> Function:
     if isinstance(operation, Opaque | Item):
         return function
     return lambda *tensors: function(*(tf.cast(tensor, dtype) for tensor in tensors))
+
+
+def _copies(value: Any, count: int) -> tuple[Any, ...]:
+    """One for each use of a value: their gradients are then added two at a time, since LiteRT adds several slowly."""
+
+    def copy(x: Any) -> Any:
+        return tuple(tf.identity(x) for _ in range(count)), lambda *upstream: reduce(tf.add, upstream)
+
+    copied: tuple[Any, ...] = tf.custom_gradient(copy)(value)
+    return copied
 
 
 def live_nodes(nodes: Sequence[Node], result: Value) -> tuple[Node, ...]:

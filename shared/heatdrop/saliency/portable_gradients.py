@@ -44,7 +44,8 @@ def _gradient_of(*types: str) -> Callable[[Gradient], Gradient]:
 
 @_gradient_of("Relu")
 def _relu(op: Any, upstream: Any) -> Any:
-    return upstream * _as_number(op.outputs[0] > 0, upstream)
+    # One operation instead of a comparison and a cast: there are as many as values in the network.
+    return upstream * tf.sign(op.outputs[0])
 
 
 @_gradient_of("Relu6")

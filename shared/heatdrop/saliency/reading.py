@@ -52,7 +52,8 @@ class _Reader:
         layer, name = call.operation, "/".join(self._path)
         if is_graph(layer) and _fits(layer, call):
             return self.run(layer, inputs)
-        takes_these = len(inputs) == 1 or isinstance(layer, keras.layers.Concatenate)
+        # The same tensor twice, or one in a nest of arguments, is left to the layer itself.
+        takes_these = len(inputs) == len(call.input_tensors) == len(set(inputs))
         operations = layers.operations_of(layer, call) if takes_these else None
         if operations is None:
             kind = layers.kind_of(layer, call)
@@ -99,13 +100,3 @@ def _opaque_call(layer: Any, inputs: list[Value], arguments: Any) -> tuple[Any, 
     if isinstance(layer, keras.Layer) and "training" in inspect.signature(layer.call).parameters:
         kwargs = {**kwargs, "training": False}
     return layer, (args, kwargs)
-
-
-def last_convolution(model: keras.Model) -> str | None:
-    """The path of the last convolution among the layers of a model, as tf-keras-vis looks for it."""
-    for layer in reversed(model.layers):
-        if isinstance(layer, keras.layers.Conv1D | keras.layers.Conv2D | keras.layers.Conv3D):
-            return str(layer.name)
-        if is_graph(layer) and (found := last_convolution(layer)):
-            return f"{layer.name}/{found}"
-    return None

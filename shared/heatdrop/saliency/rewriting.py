@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from heatdrop.saliency.grouped_convolution import GroupedConvolution
 from heatdrop.saliency.network import Network, Node, Value, live_nodes
 from heatdrop.saliency.operations import Affine, Array, AveragePool, Convolution, Dense, GlobalAverage, Operation, Relu
 
@@ -86,7 +87,7 @@ class _Rewriter:
 def _into_convolution(operation: Operation, producer: _Producer) -> list[Operation] | None:
     """An affine or a ReLU behind a convolution becomes part of it."""
     convolution = producer.operation
-    if not isinstance(convolution, Convolution) or convolution.relu or producer.shared:
+    if not isinstance(convolution, Convolution | GroupedConvolution) or convolution.relu or producer.shared:
         return None
     if isinstance(operation, Relu):
         return [replace(convolution, relu=True)]

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from heatdrop.errors import InvalidRequest
 from heatdrop.head import Head, Score
+from heatdrop.saliency.grouped_convolution import GroupedConvolution
 from heatdrop.saliency.network import Network, Node, Value, live_nodes
 from heatdrop.saliency.noise import standard_normals
 from heatdrop.saliency.operations import (
@@ -43,13 +44,11 @@ class ScoreNetworks:
         networks: (B, H, W, C) to (B, outputs) for each score that can be differentiated.
         outputs: how many scores they give: one for two classes, where ``head.two_sided``.
         squashes: the functions that make the logits probabilities; empty if there are none.
-        squash_layers: the paths of their layers, in the same order.
     """
 
     networks: Mapping[Score, Network]
     outputs: int
     squashes: tuple[Squash, ...] = ()
-    squash_layers: tuple[str, ...] = ()
 
     @property
     def head(self) -> Head:
@@ -97,7 +96,7 @@ def find_scores(model: keras.Model, keep: str | None = None) -> ScoreNetworks:
     # One of several probabilities of a softmax says nothing of a logit: the others have theirs.
     if len(squashes) == len(ends) and (outputs > 1 or squashes[0].name == "sigmoid"):
         networks: dict[Score, Network] = {"logit": _without(network, sources, moved), "probability": network}
-        return ScoreNetworks(networks, outputs, squashes, tuple(node.layer for node in ends))
+        return ScoreNetworks(networks, outputs, squashes)
     if _gives_probabilities(network, model.input_shape[1:]):
         return ScoreNetworks({"probability": network}, outputs)
     if outputs == 1:
@@ -127,6 +126,11 @@ def _refuse_activation(node: Node) -> None:
         raise InvalidRequest(
             f"the layer {node.layer!r} ends the model in {name}; end it in softmax, sigmoid or its logits"
         )
+
+
+def without_squash(network: Network) -> Network:
+    """A network without the softmax or sigmoid that makes its output; ``find_scores`` says whether it has one."""
+    return _without(network, *_sources(network))
 
 
 def _without(network: Network, squashes: set[int], moved: set[int]) -> Network:
@@ -176,4 +180,4 @@ def _is_exponential(operation: Operation | None) -> bool:
 def _has_weights(operation: Operation | None) -> bool:
     if isinstance(operation, Opaque):
         return bool(getattr(operation.layer, "weights", None))
-    return isinstance(operation, Affine | Convolution | Dense)
+    return isinstance(operation, Affine | Convolution | Dense | GroupedConvolution)

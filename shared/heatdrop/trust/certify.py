@@ -261,7 +261,7 @@ def _areas(
     for index, image in enumerate(subject.data.pixels):
 
         def score(pixels: Sequence[Pixels], number: int = int(subject.classes[index])) -> NDArray[np.float32]:
-            probabilities = engine.predict(preprocess(np.stack(pixels), bundle.description.preprocess))
+            probabilities = engine.predict(preprocess(np.stack(pixels), bundle.preprocessing, bundle.channels))
             return np.asarray(probabilities[:, number])
 
         # Rankings are named by text; the kinds of map by their place.

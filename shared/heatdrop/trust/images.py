@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from heatdrop.errors import InvalidDataset
 from heatdrop.model.bundle import Bundle
 from heatdrop.model.dataset import Dataset, Example, find_examples, load
+from heatdrop.model.fitting import fitted
 from heatdrop.model.preprocessing import preprocess
 from heatdrop.saliency import GradientEngine
 from heatdrop.vocabulary import LabelRule
@@ -44,7 +46,7 @@ def draw_subject(bundle: Bundle, folder: Path, count: int, rule: LabelRule, engi
         InvalidDataset: the folder's classes are not the bundle's, it holds too few images, or the input is not square.
     """
     data = _draw(bundle, folder, count, rule)
-    inputs = preprocess(data.pixels, bundle.description.preprocess)
+    inputs = preprocess(data.pixels, bundle.preprocessing, bundle.channels)
     scores = engine.predict(inputs)
     return Subject(data, inputs, scores, scores.argmax(1))
 
@@ -67,7 +69,7 @@ def _draw(bundle: Bundle, folder: Path, count: int, rule: LabelRule) -> Dataset:
         raise InvalidDataset(f"{folder} has {len(drawn)} images; a certificate needs at least {MIN_IMAGES}")
     if bundle.size[0] != bundle.size[1]:
         raise InvalidDataset(f"the bundle's input is {bundle.size}; only square inputs can be certified")
-    found = load(drawn[:count], bundle.size[0])
+    found = load(drawn[:count], bundle.size[0], fit=partial(fitted, how=bundle.preprocessing))
     order = np.array([bundle.labels.index(label) for label in found.labels])
     return Dataset(bundle.labels, found.pixels, order[found.targets], found.groups)
 

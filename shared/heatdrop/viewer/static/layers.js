@@ -10,6 +10,7 @@ const TITLES = {
   gradcam: ["Grad-CAM", "Weighted activations of the last convolution, enlarged."],
   "gradcam++": ["Grad-CAM++", "Grad-CAM with weights for each place."],
   layercam: ["LayerCAM", "Activations weighted place by place."],
+  hirescam: ["HiResCAM", "Activations times their gradients: what the score depends on, in the last convolution."],
   integrated_gradients: ["Integrated", "What each pixel adds to the score on the way from the blurred picture to the image."],
   occlusion: ["Occlusion", "How much the score falls when the place is hidden."],
   rise: ["RISE", "How the score goes together with what is visible, over random masks."],
@@ -23,6 +24,7 @@ export const METHODS = [
   ["gradcam", "Grad-CAM"],
   ["gradcam++", "Grad-CAM++"],
   ["layercam", "LayerCAM"],
+  ["hirescam", "HiResCAM"],
   ["occlusion", "Occlusion"],
   ["rise", "RISE"],
 ];

@@ -33,6 +33,9 @@ Samples = Annotated[int, Field(ge=0, le=1000)]
 NoiseLevel = Annotated[float, Field(ge=1e-6, le=1)]
 """Standard deviation of the noise as a share of the image's value range."""
 
+Jitter = Annotated[int, Field(ge=0, le=64)]
+"""Period in pixels of the grid in gradients that is averaged out by shifting the noisy copies; 0 shifts nothing."""
+
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
 """Of the noise; a JavaScript number holds every one of them exactly."""
 
@@ -104,8 +107,8 @@ class HeatmapFiles(FrozenModel):
 class ExplanationSettings(FrozenModel):
     """How an image is explained; the defaults are the tutorial's.
 
-    The estimator is SmoothGrad's alone. Samples and noise level are also integrated gradients' (as steps), and the seed
-    is also that of the masks of RISE; other methods look at none of these.
+    Estimator and jitter are SmoothGrad's alone. Samples (as steps) and noise level are also those of integrated
+    gradients, and the seed is also that of the masks of RISE; other methods look at none of these.
     """
 
     method: Method = "smoothgrad"
@@ -113,6 +116,7 @@ class ExplanationSettings(FrozenModel):
     samples: Samples = 20
     noise_level: NoiseLevel = 0.20
     estimator: Estimator = "mean_abs"
+    jitter: Jitter = 0
     seed: Seed = 0
     dicom: bool = False
     """Whether the overlays of a DICOM image are also written as DICOM."""

@@ -1,15 +1,27 @@
 """A certificate speaks of one kind of map, in grades that follow from figures; earlier ones are read without a lie."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 
 from heatdrop.aws.record import KnownModel
+from heatdrop.explaining.methods import method_provenance
 from heatdrop.model.bundle import Bundle, BundleDescription, open_bundle, with_certificates
-from heatdrop.model.certificate import Certificate, Check, MapKind, find_certificate, merged, trust_in
-from heatdrop.vocabulary import ExplanationSettings
+from heatdrop.model.certificate import (
+    METHOD_TITLES,
+    Certificate,
+    Check,
+    MapKind,
+    find_certificate,
+    merged,
+    trust_in,
+)
+from heatdrop.saliency import SaliencyMaps
+from heatdrop.vocabulary import ExplanationSettings, Method
 
 DEFAULT = ExplanationSettings()
 UNLIKE_THE_DEFAULT: list[dict[str, Any]] = [
@@ -18,6 +30,7 @@ UNLIKE_THE_DEFAULT: list[dict[str, Any]] = [
     {"samples": 50},
     {"samples": 0},
     {"noise_level": 0.1},
+    {"jitter": 4},
 ]
 
 
@@ -57,6 +70,20 @@ def test_certificate_says_nothing_of_maps_that_were_made_otherwise(other: dict[s
     assert trust_in(known, MapKind.of(DEFAULT.model_copy(update=other))) == "not measured for this kind of map"
     assert trust_in(known, MapKind.of(DEFAULT, score="probability")) == "not measured for this kind of map"
     assert trust_in([], MapKind.of(DEFAULT)) == "not measured"
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+def test_every_method_has_a_title_units_and_a_sentence(method: Method) -> None:
+    settings = ExplanationSettings(method=method)
+    found = certificate(settings)
+    title = METHOD_TITLES[method]
+    assert found.kind.title.startswith(title)
+    assert f"These {title}" in found.sentence
+    (empty, none) = np.zeros((1, 1, 2, 2), np.float32), np.zeros((1, 1), np.float32)
+    maps = SaliencyMaps({}, {}, {}, none.astype(np.int64), none, none[0].astype(np.int64), none[0] == 0)
+    provenance = method_provenance(settings, replace(maps, maps={settings.drawn: empty}))
+    assert provenance["method"] == method
+    assert provenance["units"]
 
 
 @pytest.mark.parametrize("same", [{"seed": 7}, {"top": 1}, {"dicom": True}], ids=str)

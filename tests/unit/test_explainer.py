@@ -86,6 +86,7 @@ def test_the_file_says_all_that_is_needed_to_make_the_map_again(explanation, tin
         "samples": 4,
         "noise_level": 0.2,
         "estimator": "mean_abs",
+        "jitter": 0,
         "seed": 11,
         "label": predictions[0].label,
         "probability": predictions[0].score,

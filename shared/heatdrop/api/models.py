@@ -14,6 +14,7 @@ from heatdrop.vocabulary import (
     Estimator,
     FrozenModel,
     HeatmapFiles,
+    Jitter,
     Method,
     ModelName,
     NoiseLevel,
@@ -87,6 +88,7 @@ class ExplanationRequest(FrozenModel):
     samples: Samples | None = None
     noise_level: NoiseLevel | None = None
     estimator: Estimator | None = None
+    jitter: Jitter | None = None
     seed: Seed | None = None
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from heatdrop.aws.table_schema import DEFAULT_SHARDS, Layout
-from heatdrop.vocabulary import Estimator, ExplanationSettings, Method, NoiseLevel, Samples, Top
+from heatdrop.vocabulary import Estimator, ExplanationSettings, Jitter, Method, NoiseLevel, Samples, Top
 
 
 class Destinations(BaseSettings):
@@ -34,6 +34,7 @@ class ExplanationDefaults(BaseSettings):
     samples: Samples
     noise_level: NoiseLevel
     estimator: Estimator
+    jitter: Jitter = 0
     dicom: bool
 
     @property

@@ -42,6 +42,9 @@ def certify(
     noise_level: Annotated[
         float, typer.Option(**bounds(vocabulary.NoiseLevel), help="Standard deviation of the noise, of the range.")
     ] = 0.20,
+    jitter: Annotated[
+        int, typer.Option(**bounds(vocabulary.Jitter), help="Period of the grid that is averaged out; 0: leave it.")
+    ] = 0,
     labels: Annotated[LabelRule, typer.Option(help="kermany: split PNEUMONIA by file name.")] = "folder",
     boxes: Annotated[
         Path | None,
@@ -68,7 +71,7 @@ def certify(
         from heatdrop.trust.kinds import settings_of
 
         run_batches_in_parallel()
-    common = ExplanationSettings(samples=samples, noise_level=noise_level)
+    common = ExplanationSettings(samples=samples, noise_level=noise_level, jitter=jitter)
     kinds = settings_of([name.strip() for name in method.split(",")], common)
     with console.progress_bar() as bar:
         stages: dict[str, TaskID] = {}

@@ -46,6 +46,13 @@ _SETTINGS: dict[str, Any] = {
         ),
     ],
     "estimator": Annotated[Estimator, typer.Option(help="SmoothGrad: which statistic of the gradients is drawn.")],
+    "jitter": Annotated[
+        int,
+        typer.Option(
+            **bounds(vocabulary.Jitter),
+            help="SmoothGrad: average out the grid of this period in pixels (4 for a DenseNet); 0: leave it.",
+        ),
+    ],
     "dicom": Annotated[bool, typer.Option("--dicom", help="Also write overlays of DICOM images as DICOM, for a PACS.")],
 }
 

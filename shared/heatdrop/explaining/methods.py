@@ -14,7 +14,7 @@ from heatdrop.model.certificate import MapKind
 from heatdrop.model.classifier import Classifier
 from heatdrop.saliency import LiteRtEngine, MakeMaps, SaliencyMaps, maps_by
 from heatdrop.saliency.class_activation import litert_maps
-from heatdrop.vocabulary import ESTIMATORS, ExplanationSettings, Method
+from heatdrop.vocabulary import ACTIVATION_METHODS, ESTIMATORS, ExplanationSettings, Method
 
 logger = logging.getLogger(__name__)
 
@@ -68,11 +68,8 @@ def _litert_engine(bundle: Bundle, packed: GradientGraph) -> LiteRtEngine:
         raise InvalidBundle(f"{GRADIENTS} of bundle {bundle.folder} cannot be used: {error}; pack it again") from error
 
 
-_ENLARGED = "none; the map of the last convolution, enlarged"
 _UNITS: dict[Method, str] = {
-    "gradcam": _ENLARGED,
-    "gradcam++": _ENLARGED,
-    "layercam": _ENLARGED,
+    **dict.fromkeys(ACTIVATION_METHODS, "none; the map of the last convolution, enlarged"),
     "occlusion": "fall of the logarithm of the odds when the place is hidden",
     "rise": "covariance of the score with what is visible, from 0 up",
 }

@@ -74,6 +74,7 @@ def parameters_of(bundle: Bundle, settings: ExplanationSettings) -> dict[str, st
         "Samples": str(settings.samples),
         "NoiseLevel": f"{settings.noise_level:.6f}",
         "Estimator": settings.estimator,
+        "Jitter": str(settings.jitter),
         "Dicom": str(settings.dicom).lower(),
         # Short, since somebody waits, and all images are dropped at once anyway.
         "BatchingWindowSeconds": "1",

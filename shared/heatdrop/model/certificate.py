@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from heatdrop.model import grading
 from heatdrop.model.grading import Figures, Grade, Interval
-from heatdrop.vocabulary import Estimator, ExplanationSettings, FrozenModel, Method, NoiseLevel, Samples
+from heatdrop.vocabulary import Estimator, ExplanationSettings, FrozenModel, Jitter, Method, NoiseLevel, Samples
 
 NOT_MEASURED = "not measured"
 OTHER_KIND = "not measured for this kind of map"
@@ -18,6 +18,7 @@ METHOD_TITLES: dict[Method, str] = {
     "gradcam": "Grad-CAM",
     "gradcam++": "Grad-CAM++",
     "layercam": "LayerCAM",
+    "hirescam": "HiResCAM",
     "occlusion": "Occlusion",
     "rise": "RISE",
 }
@@ -34,6 +35,7 @@ class MapKind(FrozenModel):
     score: Literal["logit", "probability"] = "logit"
     samples: Samples | None = None
     noise_level: NoiseLevel | None = None
+    jitter: Jitter | None = None
 
     @classmethod
     def of(cls, settings: ExplanationSettings, score: Literal["logit", "probability"] = "logit") -> Self:
@@ -46,6 +48,7 @@ class MapKind(FrozenModel):
             score=score,
             samples=settings.samples,
             noise_level=settings.noise_level if settings.samples else None,
+            jitter=(settings.jitter or None) if settings.method == "smoothgrad" and settings.samples else None,
         )
 
     @property
@@ -56,6 +59,8 @@ class MapKind(FrozenModel):
             parts.append(f"{self.samples} samples" if self.samples else "no noise")
         if self.noise_level is not None:
             parts.append(f"noise {self.noise_level:g}")
+        if self.jitter:
+            parts.append(f"jitter {self.jitter}")
         if self.score != "logit":
             parts.append(f"of the {self.score}")
         return ", ".join(parts)

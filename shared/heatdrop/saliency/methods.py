@@ -44,6 +44,7 @@ def maps_by(
             noise_level=settings.noise_level,
             estimators=estimators,
             seed=settings.seed,
+            jitter=settings.jitter,
         )
     if method == "integrated_gradients":
         if not settings.samples:

@@ -12,19 +12,20 @@ const RIVALS = ["random", "centre", "edges"];
 
 /** The kind of a map: what its file says of how it was made, and which of the file's maps it is. */
 export function kindOf(provenance, layer) {
-  const { method, score = "logit", samples = null, noise_level: noise = null } = provenance;
+  const { method, score = "logit", samples = null, noise_level: noise = null, jitter = null } = provenance;
   const estimator = method === "smoothgrad" ? layer : null;
-  if (!NOISY.includes(method)) return { method, estimator, score, samples: null, noise_level: null };
-  return { method, estimator, score, samples, noise_level: samples ? noise : null };
+  if (!NOISY.includes(method)) return { method, estimator, score, samples: null, noise_level: null, jitter: null };
+  return { method, estimator, score, samples, noise_level: samples ? noise : null, jitter: (samples && jitter) || null };
 }
 
 const alike = (one, other) => Object.keys(one).every((name) => one[name] === (other[name] ?? null));
 
 /** A kind in a few words. */
-export function kindTitle({ method, estimator, score, samples, noise_level: noise }) {
+export function kindTitle({ method, estimator, score, samples, noise_level: noise, jitter }) {
   const parts = [methodTitle(method) + (estimator ? ` ${estimator}` : "")];
   if (samples !== null) parts.push(samples ? `${samples} samples` : "no noise");
   if (noise !== null) parts.push(`noise ${noise}`);
+  if (jitter) parts.push(`jitter ${jitter}`);
   if (score !== "logit") parts.push(`of the ${score}`);
   return parts.join(", ");
 }

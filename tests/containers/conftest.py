@@ -38,7 +38,7 @@ def engine() -> None:
 
 
 def build_heatmaps() -> None:
-    arguments = ["--build-arg", "TENSORFLOW=tensorflow-cpu"]
+    arguments = ["--build-arg", "TENSORFLOW="]
     if base := os.environ.get("HEATMAPS_BASE_IMAGE"):
         arguments += ["--build-arg", f"BASE_IMAGE={base}"]
     docker("build", "--file", "functions/heatmaps/Dockerfile", "--tag", HEATMAPS, *arguments, ".", cwd=ROOT)

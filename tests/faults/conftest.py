@@ -90,6 +90,7 @@ def expected(world: World, contents: list[bytes]) -> Expected:
             world.calm_down()
         for image, content in world.images().items():
             record = world.records.get(image)
+            assert record.state is not State.FAILED, record.reason
             first: Digests = {}
             requested: Digests = {}
             if record.state is State.EXPLAINED:

@@ -54,21 +54,23 @@ class Remembering:
     _real: dict[str, explainers.Explainer] = {}  # noqa: RUF012
     _made: dict[tuple[str, str], explainers.Explanation] = {}  # noqa: RUF012
 
-    def __init__(self, bundle: Bundle, settings: Any, *more: Any) -> None:
+    def __init__(self, bundle: Bundle, settings: Any, *more: Any, **options: Any) -> None:
         self._name = f"{bundle.model.version}:{settings.model_dump_json()}"
         if self._name not in self._real:
-            self._real[self._name] = explainers.Explainer(bundle, settings, *more)
+            self._real[self._name] = explainers.Explainer(bundle, settings, *more, **options)
 
     def decode(self, data: bytes) -> bytes:
         return data
 
-    def draw(self, data: bytes, seen: bytes, predictions: Sequence[Any], made: explainers.Explanation) -> Any:
-        return made
+    def maps(self, seen: bytes, predictions: Sequence[Any]) -> None:
+        """Nothing: ``draw`` knows all that the files depend on, and remembers them."""
 
-    def maps(self, data: bytes, predictions: Sequence[Any]) -> explainers.Explanation:
-        what = (self._name, hashlib.sha256(data + repr(predictions).encode()).hexdigest())
+    def draw(
+        self, data: bytes, seen: bytes, predictions: Sequence[Any], made: None, unusual: float | None
+    ) -> explainers.Explanation:
+        what = (self._name, hashlib.sha256(data + repr((predictions, unusual)).encode()).hexdigest())
         if what not in self._made:
-            self._made[what] = self._real[self._name].explain(data, predictions)
+            self._made[what] = self._real[self._name].explain(data, predictions, unusual)
         return self._made[what]
 
 

@@ -112,6 +112,26 @@ def test_image_deleted_since_fails_and_the_others_are_explained(
     assert [news.state for news in cloud.news(gone)] == [State.FAILED]
 
 
+@pytest.mark.parametrize("step", ["decode", "maps", "draw"])
+def test_a_step_that_fails_for_one_image_fails_that_image_alone(
+    cloud: Cloud, classified: tuple[str, list[Drop]], step: str
+) -> None:
+    manifest_key, (first, second) = classified
+    real, calls = getattr(Explainer, step), []
+
+    def fails_at_first(self: Explainer, *args: object) -> object:
+        calls.append(step)
+        if len(calls) == 1:
+            raise ValueError("unforeseen")
+        return real(self, *args)
+
+    with mock.patch.object(Explainer, step, fails_at_first):
+        report = cloud.heatmap_job().run(manifest_key)
+    assert (report.explained, report.failed, report.exit_code) == (1, 1, 1)
+    assert cloud.record(first).reason == "the heatmaps could not be made (ValueError)"
+    assert cloud.record(second).state is State.EXPLAINED
+
+
 def test_job_told_to_stop_finishes_the_image_in_hand_and_its_retry_does_the_rest(
     cloud: Cloud, classified: tuple[str, list[Drop]]
 ) -> None:

@@ -102,11 +102,12 @@ def held_upload(image: str) -> Iterator[Upload]:
             upload.answered.set()
 
 
-def wait_for(upload: Upload, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(arrived: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + PATIENCE
-    while not upload.begun.wait(0.1):
+    while not arrived():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
 
 
 def stored(cloud: Cloud, drops: list[Drop]) -> dict[str, tuple[bytes, str]]:
@@ -123,23 +124,24 @@ def stored(cloud: Cloud, drops: list[Drop]) -> dict[str, tuple[bytes, str]]:
 def test_retry_of_a_killed_job_renders_only_what_is_missing(
     cloud: Cloud, classified: list[Drop], start: Start, log: Path, kill: signal.Signals
 ) -> None:
-    first, second, *_ = cloud.manifest(classified[0])[1].images
-    with held_upload(second.image_id) as upload:
+    names = [entry.image_id for entry in cloud.manifest(classified[0])[1].images]
+    with held_upload(names[1]) as upload:
         process = start(classified)
-        wait_for(upload, process, log)
+        wait_for(lambda: upload.begun.is_set() and State.EXPLAINED in states(cloud, classified), process, log)
         process.send_signal(kill)
         if kill is signal.SIGKILL:
             process.wait(PATIENCE)
         upload.answered.set()
         code = process.wait(PATIENCE)
     done = [drop for drop in classified if cloud.record(drop).state is State.EXPLAINED]
+    finished = {image_id(drop) for drop in done}
     if kill is signal.SIGTERM:
         assert code == RETRY_EXIT_CODE, log.read_text()
-        # The image in hand is whole, the next was not begun.
-        assert {image_id(drop) for drop in done} == {first.image_id, second.image_id}
-        assert {key.split("/")[1] for key in stored(cloud, classified)} == {first.image_id, second.image_id}
+        # What is being stored is whole, and so is the next if the work on it had begun. The last was decoded at most.
+        assert set(names[:2]) <= finished <= set(names[:3])
+        assert {key.split("/")[1] for key in stored(cloud, classified)} == finished
     else:
-        assert {image_id(drop) for drop in done} == {first.image_id}
+        assert finished == {names[0]}
     before = {image_id(drop): (cloud.record(drop), stored(cloud, [drop])) for drop in done}
     assert start(classified).wait(PATIENCE) == 0, log.read_text()
     assert set(states(cloud, classified)) == {State.EXPLAINED}
@@ -159,10 +161,10 @@ def test_retry_of_a_killed_job_renders_only_what_is_missing(
 def test_job_that_is_told_to_stop_while_it_still_starts_is_tried_again(
     cloud: Cloud, classified: list[Drop], start: Start, log: Path
 ) -> None:
-    """TensorFlow takes seconds to import, and Batch retries no job that ends by a signal."""
+    """Libraries take seconds to import, NumPy among the first, and Batch retries no job that ends by a signal."""
     process = start(classified)
     deadline = time.monotonic() + PATIENCE
-    while "tensorflow" not in Path(f"/proc/{process.pid}/maps").read_text():
+    while "numpy" not in Path(f"/proc/{process.pid}/maps").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)

@@ -32,7 +32,19 @@ from heatdrop.model.bundle import Bundle, open_bundle
 from heatdrop.model.classifier import Classifier
 from heatdrop.vocabulary import Prediction, Result, State
 
-CONTRACT = ["file", "image_id", "state", "reason", "predictions", "picture", "heatmaps", "model", "timings_ms"]
+CONTRACT = [
+    "file",
+    "image_id",
+    "state",
+    "reason",
+    "predictions",
+    "unusual",
+    "picture",
+    "heatmaps",
+    "trust",
+    "model",
+    "timings_ms",
+]
 
 
 @dataclass(frozen=True)
@@ -393,9 +405,10 @@ def test_a_key_fits_into_s3_and_stays_unique(length: int) -> None:
     [
         (["run", "{jpeg}"], "moto", "local"),
         (["run", "{jpeg}"], "awslambdaric", "local"),  # which only the functions' processes import
-        (["run", "{jpeg}", "--bundle", "{bundle}"], "tensorflow", "tensorflow"),
+        (["run", "{jpeg}", "--bundle", "{bundle}"], "matplotlib", "explain"),
         (["serve"], "werkzeug", "view"),
-        (["explain", "{jpeg}", "--bundle", "{bundle}"], "keras", "tensorflow"),
+        (["explain", "{jpeg}", "--bundle", "{bundle}"], "matplotlib", "explain"),
+        (["bundle", "pack", "model.keras", "--labels", "a", "--preprocess", "none"], "keras", "tensorflow"),
     ],
 )
 def test_a_library_that_is_not_installed_is_told_with_the_extra_that_brings_it(

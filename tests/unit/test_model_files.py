@@ -101,6 +101,22 @@ def test_a_model_of_any_size_is_packed_at_the_size_that_is_given(tmp_path: Path,
     assert packed(tmp_path, model, head="softmax", size=(20, 10)).size == (20, 10)
 
 
+def test_normalised_outputs_are_probabilities(tmp_path: Path) -> None:
+    """As torchxrayvision's: behind the sigmoid, scaled by a threshold of each label."""
+    nodes = [
+        node("Conv", "x w b", "c"),
+        node("GlobalAveragePool", "c", "p"),
+        node("Flatten", "p", "f"),
+        node("Sigmoid", "f", "s"),
+        node("Mul", "s half"),
+    ]
+    constants = {"w": numbers(3, 1, 3, 3), "b": numbers(3), "half": np.float32([0.5, 0.6, 0.7])}
+    bundle = packed(tmp_path, saved(graph(nodes, constants, shape=(1, 1, 12, 16)), tmp_path))
+
+    assert bundle.description.thresholds == (0.5, 0.5, 0.5)
+    assert smoothgrad(load_keras_model(bundle), np.zeros((1, 12, 16, 1)), samples=0).score == "probability"
+
+
 REFUSED = {
     "logits": ({}, "pack it with --head"),
     "another size": ({"size": (9, 9)}, "takes 12 x 16 pixels only; leave out --size"),

@@ -130,6 +130,19 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         lambda: graph([node("Identity", "w", "y")], {"w": numbers(1, 4)}),
         "does not depend on the image",
     ),
+    "picks of a mask that are summed": (
+        lambda: graph(
+            [
+                node("Greater", "x c", "m"),
+                node("NonZero", "m", "p"),
+                node("Transpose", "p", "t"),
+                node("GatherND", "x t", "v"),
+                node("ReduceMean", "v", "y"),
+            ],
+            {"c": np.float32(0)},
+        ),
+        "ReduceMean .* values that a mask has picked",
+    ),
     "training": (
         lambda: graph([node("BatchNormalization", "x s s s s", "y", training_mode=1)], {"s": np.ones(3, np.float32)}),
         "is in training mode",

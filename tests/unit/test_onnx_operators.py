@@ -328,8 +328,61 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
         [node("ReduceMax", "x axes", "a"), node("ReduceMin", "x axes", "b"), node("Sub", "a b")],
         {"axes": ints(3)},
     ),
+    "Where by a comparison": (
+        [node("Relu", "x", "r"), node("Greater", "x c", "g"), node("Where", "g r c")],
+        {"c": numbers(3, 1, 1)},
+    ),
+    "Where of two tensors": (
+        [
+            node("GlobalAveragePool", "x", "p"),
+            node("LessOrEqual", "x p", "a"),
+            node("GreaterOrEqual", "low x", "b"),
+            node("Equal", "x x", "c"),
+            node("And", "a c", "d"),
+            node("Not", "b", "e"),
+            node("And", "d e", "f"),
+            node("Where", "f x p"),
+        ],
+        {"low": np.float32(-1)},
+    ),
     "ReduceL2": ([node("ReduceL2", "x axes", "n"), node("Div", "x n")], {"axes": ints(1)}),
 }
+
+MASK = {"t": np.array([0.2, 0.5, np.nan], np.float32), "two": np.float32(2), "one": np.float32(1), "all": ints(-1)}
+
+
+def by_mask() -> list[onnx.NodeProto]:
+    """Scores above and below a threshold scaled by themselves: as torchxrayvision's normalisation is exported."""
+    return [
+        node("GlobalAveragePool", "x", "p"),
+        node("Flatten", "p", "f"),
+        node("Sigmoid", "f", "s"),
+        node("IsNaN", "t", "unknown"),
+        node("Not", "unknown", "known"),
+        node("Less", "s t", "less"),
+        node("And", "less known", "below"),
+        node("Not", "less", "more"),
+        node("And", "more known", "above"),
+        node("NonZero", "below", "places"),
+        node("Transpose", "places", "where", perm=[1, 0]),
+        node("GatherND", "s where", "picked"),
+        node("GatherND", "tt where", "thresholds"),
+        node("Mul", "thresholds two", "doubled"),
+        node("Div", "picked doubled", "scaled"),
+        node("Reshape", "below all", "flat_mask"),
+        node("Cast", "flat_mask", "numbers", to=7),
+        node("ReduceSum", "numbers", "count", keepdims=0),
+        node("Unsqueeze", "count zero", "counts"),
+        node("Expand", "scaled counts", "expanded"),
+        node("Reshape", "expanded all", "values"),
+        node("ScatterND", "half where values", "first"),
+        node("NonZero", "above", "others"),
+        node("Transpose", "others", "elsewhere", perm=[1, 0]),
+        node("GatherND", "s elsewhere", "rest"),
+        node("Sub", "one rest", "missing"),
+        node("ScatterND", "first elsewhere missing", "y"),
+    ]
+
 
 OLD: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
     "Squeeze": ([node("Unsqueeze", "x", "u", axes=[0]), node("Relu", "u", "r"), node("Squeeze", "r", axes=[0])], {}),
@@ -366,13 +419,18 @@ def test_an_operator_gives_what_onnx_runtime_gives(tmp_path: Path, name: str) ->
     check(graph(*CASES[name]), tmp_path)
 
 
+def test_boolean_indexing_is_read(tmp_path: Path) -> None:
+    more = {"tt": MASK["t"][None], "half": np.full((1, 3), 0.5, np.float32), "zero": ints(0)}
+    check(graph(by_mask(), MASK | more), tmp_path)
+
+
 @pytest.mark.parametrize("name", OLD)
 def test_an_operator_of_the_oldest_opset_gives_what_onnx_runtime_gives(tmp_path: Path, name: str) -> None:
     check(graph(*OLD[name], opset=11), tmp_path)
 
 
 def test_every_operator_that_is_read_is_among_the_cases() -> None:
-    kinds = {each.op_type for nodes, _ in (*CASES.values(), *OLD.values()) for each in nodes}
+    kinds = {each.op_type for nodes, _ in (*CASES.values(), *OLD.values(), (by_mask(), {})) for each in nodes}
 
     assert set(OPERATORS) - kinds == {"GroupNormalization"}, "tested below"
 

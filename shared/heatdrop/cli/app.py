@@ -57,7 +57,7 @@ def run(
     if bool(paths) == demo:
         raise InvalidRequest("name files, folders or patterns, or use --demo")
     files = find_files(paths or [])
-    extras.require("local", "tensorflow")
+    extras.require("local", "explain")
     ready = bundles.open_or_build(bundle)
     # Imported late: moto takes seconds, and a mistake in the command should be told at once.
     from heatdrop.local.send import STAGES, demo_files, send_files

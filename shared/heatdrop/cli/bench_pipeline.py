@@ -28,7 +28,7 @@ def pipeline(
 
     Example: heatdrop bench pipeline --images 1000
     """
-    extras.require("local", "tensorflow")
+    extras.require("local", "explain")
     ready = bundles.open_or_build(bundle)
     # moto takes seconds to import.
     from heatdrop.bench import pipeline as bench

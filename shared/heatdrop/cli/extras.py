@@ -3,7 +3,8 @@
 from importlib.util import find_spec
 
 MODULES = {
-    "tensorflow": ("keras", "matplotlib", "onnx", "scipy", "tensorflow", "tf_keras_vis"),
+    "explain": ("matplotlib", "scipy"),
+    "tensorflow": ("keras", "onnx", "tensorflow", "tf_keras_vis"),
     "train": ("skimage", "sklearn"),
     "analysis": ("pyarrow",),
     "local": ("awslambdaric", "data_store", "moto", "samtranslator", "yaml"),

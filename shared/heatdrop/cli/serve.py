@@ -36,7 +36,7 @@ def serve(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if find_running(out):
         raise InvalidRequest(f"a cloud of {out} is running already; stop it, or choose another --out")
-    extras.require("local", "tensorflow", "view")
+    extras.require("local", "explain", "view")
     ready, folder = bundles.open_or_build(bundle), OutputFolder(out)
     # Imported late: moto takes seconds, and a mistake in the command should be told at once.
     from heatdrop.local.serve import cloud_with_api

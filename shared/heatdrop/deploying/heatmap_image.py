@@ -33,7 +33,7 @@ class HeatmapImage:
     @property
     def arguments(self) -> dict[str, str]:
         """The build arguments that differ from those that the Dockerfile has by itself."""
-        return {} if self.gpu else {"TENSORFLOW": "tensorflow-cpu"}
+        return {} if self.gpu else {"TENSORFLOW": ""}
 
     @property
     def tag(self) -> str:

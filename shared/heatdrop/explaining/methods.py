@@ -68,9 +68,8 @@ def _litert_engine(bundle: Bundle, packed: GradientGraph) -> LiteRtEngine:
         raise InvalidBundle(f"{GRADIENTS} of bundle {bundle.folder} cannot be used: {error}; pack it again") from error
 
 
-_ENLARGED = "none; the map of the last convolution, enlarged"
 _UNITS: dict[Method, str] = {
-    **dict.fromkeys(ACTIVATION_METHODS, _ENLARGED),
+    **dict.fromkeys(ACTIVATION_METHODS, "none; the map of the last convolution, enlarged"),
     "occlusion": "fall of the logarithm of the odds when the place is hidden",
     "rise": "covariance of the score with what is visible, from 0 up",
 }

@@ -17,6 +17,7 @@ METHOD_TITLES: dict[Method, str] = {
     "integrated_gradients": "Integrated gradients",
     "gradcam": "Grad-CAM",
     "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM",
     "layercam": "LayerCAM",
     "hirescam": "HiResCAM",
     "occlusion": "Occlusion",

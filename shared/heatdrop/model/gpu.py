@@ -1,5 +1,6 @@
 """Whether there is a GPU, and whether TensorFlow sees it. Without one it would silently go on on the CPU."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from heatdrop.errors import GpuMissing
@@ -13,6 +14,11 @@ def find_gpus(*, required: bool) -> tuple[str, ...]:
     """
     if not required and not _has_device():
         return ()
+    if find_spec("tensorflow") is None:
+        raise GpuMissing(
+            "this job was promised a GPU, but its container was built without TensorFlow; leave the build argument "
+            "TENSORFLOW out, or deploy with UseGpu=false to render on CPUs"
+        )
     # Imported here: on a CPU, most heatmaps are made without it.
     import tensorflow as tf
 

@@ -167,7 +167,8 @@ def _comes_from_squashed(network: Network) -> bool:
         operation = network.nodes[index].operation
         if isinstance(operation, Squash | Activation) or _is_exponential(operation):
             return True
-        if index not in visited and not _has_weights(operation):
+        # A scale for each class, as of a calibration, leaves a probability what it is.
+        if index not in visited and (isinstance(operation, Affine) or not _has_weights(operation)):
             unvisited += [value.index for value in network.nodes[index].inputs]
         visited.add(index)
     return False

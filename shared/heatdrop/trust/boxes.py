@@ -152,7 +152,7 @@ def _subject(
     engine: GradientEngine,
 ) -> Subject:
     stacked = np.stack(pixels)
-    inputs = preprocess(stacked, bundle.description.preprocess)
+    inputs = preprocess(stacked, bundle.preprocessing, bundle.channels)
     scores = engine.predict(inputs)
     classes = scores.argmax(1)
     for index, label in enumerate(labels):

@@ -205,8 +205,42 @@ def with_constant(node: Node, kind: str, value: Value, constant: Array, *, const
     return Value(computed, axes, rank, nonnegative)
 
 
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "Equal": ops.equal,
+    "Greater": ops.greater,
+    "GreaterOrEqual": ops.greater_equal,
+    "Less": ops.less,
+    "LessOrEqual": ops.less_equal,
+}
+
+
+def compare(node: Node) -> Value:
+    """A comparison: 1 where it holds, else 0."""
+    left, right = node.input(0), node.input(1)
+    if isinstance(left, Value) and isinstance(right, Value):
+        difference = combine(node, "Sub", left, right)
+    else:
+        difference = _combined(replace(node, kind="Sub"), left, right)
+    holds = ops.cast(_COMPARISONS[node.kind](difference.tensor, 0.0), "float32")
+    return replace(difference, tensor=holds, nonnegative=True, condition=True)
+
+
+def logical_and(node: Node) -> Value:
+    """And of conditions, each 1 or 0."""
+    inputs = tuple(given if isinstance(given, Value) else np.asarray(given, np.float32) for given in node.inputs)
+    return replace(binary(replace(node, kind="Mul", inputs=inputs)), nonnegative=True, condition=True)
+
+
+def logical_not(node: Node) -> Value:
+    """Not of a condition, 1 or 0."""
+    negated = with_constant(node, "Sub", node.value(), np.array(1, np.float32), constant_first=True)
+    return replace(negated, nonnegative=True, condition=True)
+
+
 def choose(node: Node) -> Value:
-    """Where with a constant condition."""
+    """Where, by a constant condition or one that depends on the image."""
+    if isinstance(node.input(0), Value):
+        return _choose_by_value(node)
     condition = node.constant(0).astype(bool)
     result = node.input(1) if condition.all() else node.input(2)
     if condition.all() or not condition.any():
@@ -221,6 +255,23 @@ def choose(node: Node) -> Value:
     if any(isinstance(part, np.ndarray) and not np.isfinite(part).all() for part in parts):
         node.refuse("masks with infinity")
     return _combined(replace(node, kind="Add"), *parts)
+
+
+def _choose_by_value(node: Node) -> Value:
+    condition = node.value()
+    operands = [given if isinstance(given, Value) else np.asarray(given, np.float32) for given in node.inputs[1:3]]
+    rank = max(condition.rank, *(each.rank if isinstance(each, Value) else each.ndim for each in operands))
+    shapes = [condition.of_rank(rank).shape, *(tuple(each.shape) for each in operands)]
+    shape = np.broadcast_shapes(*shapes)
+    axes = tuple(axis for axis in range(rank) if shape[axis] != 1)
+    tensors = []
+    for each in (condition, *operands):
+        if isinstance(each, Value):
+            tensors.append(each.of_rank(rank).arranged(axes))
+        else:
+            whole = each.reshape((1,) * (rank - each.ndim) + each.shape)
+            tensors.append(whole.reshape([1, *(whole.shape[axis] for axis in axes)]))
+    return Value(ops.where(ops.greater(tensors[0], 0.5), *tensors[1:]), axes, rank)
 
 
 def _check_broadcast(node: Node, left: tuple[int, ...], right: tuple[int, ...]) -> None:

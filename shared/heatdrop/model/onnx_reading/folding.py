@@ -58,7 +58,7 @@ def _multiplied(constants: Constants, node: Node) -> int:
 
 
 _SAME_SIZE = (
-    "Abs Cast CastLike Ceil Concat Cos CumSum Erf Exp Flatten Floor GatherElements Identity Log Neg NonZero Not "
+    "Abs Cast CastLike Ceil Concat Cos CumSum Erf Exp Flatten Floor GatherElements Identity IsNaN Log Neg NonZero Not "
     "Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Round ScatterElements ScatterND Shape "
     "Sigmoid Sign Sin Size Slice Softmax Split Sqrt Squeeze Tanh Transpose Trilu Unsqueeze"
 )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+import numpy as np
 from onnx import AttributeProto, NodeProto, helper
 
 from heatdrop.errors import InvalidBundle
@@ -11,8 +12,9 @@ from heatdrop.model.onnx_reading.files import Array, Weights
 from heatdrop.model.onnx_reading.values import Value
 from heatdrop.text import printable
 
-Operand = Value | Array | None
-"""What a node takes: something computed from the image, a constant, or nothing where an input is left out."""
+Operand = Any
+"""What a node takes: a ``Value`` computed from the image, a constant array, what ``masking`` keeps of values that were
+picked, or None where an input is left out."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Node:
             InvalidBundle: it is computed from the image.
         """
         found = self.input(position)
-        if isinstance(found, Value):
+        if found is not None and not isinstance(found, np.ndarray):
             self.refuse(f"computes its input {position + 1} from the image")
         return found
 

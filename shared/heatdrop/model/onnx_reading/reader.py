@@ -10,6 +10,7 @@ import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto
 
 from heatdrop.errors import InvalidBundle
+from heatdrop.model.onnx_reading import masking
 from heatdrop.model.onnx_reading.files import Array, Weights, as_float32, is_default, open_onnx, opset_of
 from heatdrop.model.onnx_reading.folding import Folding
 from heatdrop.model.onnx_reading.gelu import with_gelus
@@ -125,7 +126,7 @@ class _Reader:
     def __init__(self, weights: Weights, opset: int) -> None:
         self.images: Any = None
         self._weights, self._opset = weights, opset
-        self._known: dict[str, Value | Array] = {}
+        self._known: dict[str, Operand] = {}
         self._folding = Folding(weights.count)
 
     def run(self, graph: GraphProto, source: str, shape: Sequence[int]) -> Operand:
@@ -167,7 +168,7 @@ class _Reader:
                 node.refuse(f"gives {result.shape} for one image, which takes more than {MOST_VALUES * 4 >> 30} GB")
             self._known[output] = result
 
-    def _results(self, node: Node) -> Sequence[Value | Array]:
+    def _results(self, node: Node) -> Sequence[Any]:
         if node.kind == "Constant":
             array = _constant(node.attributes)
             if array is None:
@@ -176,6 +177,8 @@ class _Reader:
         if node.kind in ("Shape", "Size") and isinstance(node.input(0), Value):
             shape = np.array(node.value().shape, np.int64)
             return [shape[node.get("start", 0) : node.get("end")] if node.kind == "Shape" else np.asarray(shape.prod())]
+        if masking.is_masked(node):
+            return [masking.read(node)]
         if not any(isinstance(given, Value) for given in node.inputs):
             return self._folding.fold(node)
         read = OPERATORS.get(node.kind)
@@ -189,7 +192,7 @@ class _Reader:
             node.refuse(f"has inputs or attributes that do not fit ({printable(reason)})")
         return found if isinstance(found, list) else [found]
 
-    def _operand(self, name: str, taker: str) -> Value | Array:
+    def _operand(self, name: str, taker: str) -> Operand:
         if name not in self._known:
             if name not in self._weights:
                 raise InvalidBundle(

@@ -26,9 +26,12 @@ def identity(node: Node) -> Value:
 def cast(node: Node) -> Value:
     """Cast from one floating-point type to another: everything is computed in float32."""
     kind = node.get("to")
-    if kind is not None and np.dtype(helper.tensor_dtype_to_np_dtype(int(kind))).kind not in "fV":
+    value = node.value()
+    is_whole = kind is not None and np.dtype(helper.tensor_dtype_to_np_dtype(int(kind))).kind not in "fV"
+    # Conditions are 1 and 0 already.
+    if is_whole and not value.condition:
         node.refuse("makes whole numbers of values")
-    return node.value()
+    return value
 
 
 def reshape(node: Node) -> Value:

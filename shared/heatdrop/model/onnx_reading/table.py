@@ -67,6 +67,10 @@ OPERATORS: dict[str, Read] = {
     "Sqrt": unary(ops.sqrt, nonnegative=True),
     "Sub": elementwise.binary,
     "Sum": variadic("Add"),
+    # Conditions, as 1 and 0
+    "And": elementwise.logical_and,
+    **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), elementwise.compare),
+    "Not": elementwise.logical_not,
     "Where": elementwise.choose,
     # Shapes
     "Cast": shapes.cast,

@@ -26,12 +26,14 @@ class Value:
         axes: the axis of ONNX's tensor that each axis behind the batch stands for. Others have the length 1.
         rank: how many axes ONNX's tensor has.
         nonnegative: whether no value can be below 0.
+        condition: whether every value is 1, for true, or 0.
     """
 
     tensor: Any
     axes: tuple[int, ...]
     rank: int
     nonnegative: bool = False
+    condition: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -19,7 +19,6 @@ METHOD_TITLES: dict[Method, str] = {
     "gradcam++": "Grad-CAM++",
     "hirescam": "HiResCAM",
     "layercam": "LayerCAM",
-    "hirescam": "HiResCAM",
     "occlusion": "Occlusion",
     "rise": "RISE",
 }

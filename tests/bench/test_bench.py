@@ -15,11 +15,12 @@ from heatdrop.saliency import smoothgrad
 from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
 
 
-def test_a_contender_in_its_own_process_gives_the_maps_of_this_one(tmp_path):
+@pytest.mark.parametrize("contender", [HEATDROP, *chosen_peers("heatdrop-litert")], ids=lambda each: each.name)
+def test_a_contender_in_its_own_process_gives_the_maps_of_this_one(tmp_path, contender):
     subject = prepare(SMALL, 64, None, 1, tmp_path)
     noise = np.random.default_rng(1).standard_normal((4, 64, 64, 3)).astype(np.float32)
 
-    with Process(HEATDROP, subject.folder, print) as process:
+    with Process(contender, subject.folder, print) as process:
         answer = process.explain(subject.images[0], [0, 2], 4, noise)
 
     wanted = smoothgrad(fixed_model(SMALL), subject.images, [[0, 2]], samples=4, noise=noise[:, None])

@@ -19,7 +19,7 @@ def test_a_score_is_a_probability(score: float) -> None:
 
 def test_the_tutorials_settings_are_the_defaults() -> None:
     tutorials = {"top": 3, "samples": 20, "noise_level": 0.2, "estimator": "mean_abs"}
-    expected = {"method": "smoothgrad", **tutorials, "seed": 0, "dicom": False}
+    expected = {"method": "smoothgrad", **tutorials, "seed": 0, "jitter": ExplanationSettings().jitter, "dicom": False}
     assert ExplanationSettings().model_dump() == expected
 
 

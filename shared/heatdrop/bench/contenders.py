@@ -30,9 +30,10 @@ class Contender:
     how: str
 
 
-HEATDROP = Contender("heatdrop", "ours", "mean_abs", None, "as the heatmap job runs it")
+HEATDROP = Contender("heatdrop", "ours", "mean_abs", None, "by TensorFlow, as the heatmap job runs it on a GPU")
 
 PEERS = (
+    Contender("heatdrop-litert", "ours_litert", "mean_abs", None, "by LiteRT, as the heatmap job runs it on a CPU"),
     Contender("tf-keras-vis", "tf_keras_vis", "mean_abs", None, "Saliency, logit, one call a class"),
     Contender(
         "xplique",

@@ -17,7 +17,6 @@ METHOD_TITLES: dict[Method, str] = {
     "integrated_gradients": "Integrated gradients",
     "gradcam": "Grad-CAM",
     "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM",
     "layercam": "LayerCAM",
     "occlusion": "Occlusion",
     "rise": "RISE",

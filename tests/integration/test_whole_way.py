@@ -151,9 +151,9 @@ def test_explain_without_a_cloud_makes_the_same_maps(run: Run, small_bundle: Bun
 def test_image_that_fails_gives_exit_code_1_and_says_why(
     small_bundle: Bundle, chest: bytes, tmp_path: Path, bundle_copy: Path
 ) -> None:
-    """A bundle whose Keras model was changed after packing still predicts, but cannot explain."""
+    """A bundle whose gradients were changed after packing still predicts, but cannot explain."""
     (tmp_path / "chest.jpg").write_bytes(chest)
-    (bundle_copy / "model.keras").write_bytes(b"changed")
+    (bundle_copy / "gradients.tflite").write_bytes(b"changed")
     done = call("run", "chest.jpg", "--bundle", str(bundle_copy), "--json", cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

@@ -3,11 +3,15 @@
 import base64
 import io
 import zipfile
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.browser.conftest import Page
+
+from heatdrop.explaining.rendering import _laid_out, normalise
+from heatdrop.model.fitting import WHOLE, Place
 
 READ = """
 const values = ({ data, text }) => text ?? [...data].map(Number);
@@ -69,6 +73,25 @@ def damaged() -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", damaged())
 def test_a_file_that_cannot_be_read_says_so(page: Page, kind: str) -> None:
     assert "maps file" in read(page, damaged()[kind]).get("bad", "")
+
+
+STRENGTHS = """
+const [values, shape, size, place, done] = arguments;
+import("/static/heat.js").then(({ rangeOf, strengths }) =>
+  done([...strengths(Float32Array.from(values), shape, rangeOf(values), size, place)]));
+"""
+
+
+@pytest.mark.parametrize(
+    "place", [WHOLE, Place(0.2, 0.25, 0.9, 0.75), Place(-0.3, 0, 1.3, 1), Place(0, -0.1, 1, 1.4)], ids=str
+)
+def test_a_map_lies_where_the_overlay_has_it(page: Page, place: Place) -> None:
+    raw = np.random.default_rng(3).random((6, 8), np.float32)
+    page.open()
+    found = page.browser.execute_async_script(STRENGTHS, raw.ravel().tolist(), [6, 8], [40, 60], asdict(place))
+
+    wanted = _laid_out(normalise(raw, 99.5), (40, 60), place)
+    np.testing.assert_allclose(np.reshape(found, (40, 60)), wanted, atol=0.02)
 
 
 @pytest.mark.complains("Content Security Policy|TrustedHTML|Trusted Type")

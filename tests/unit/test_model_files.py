@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import onnxruntime
 import pytest
+from safetensors.numpy import save_file
 from tests.unit.onnx_graphs import graph, node, numbers, saved
 
 from heatdrop.errors import InvalidBundle
@@ -168,3 +169,24 @@ def test_thresholds_that_are_no_numbers_are_refused(tmp_path: Path, content: str
 
     with pytest.raises(InvalidBundle, match=r"the thresholds .* (are no list of numbers|cannot be read)"):
         read_thresholds(str(tmp_path / "thresholds.json"))
+
+
+def test_weights_in_safetensors_fill_a_named_architecture(tmp_path: Path) -> None:
+    made = keras.applications.MobileNetV2(weights=None, classes=3, input_shape=(32, 32, 3), alpha=1.0)
+    save_file({weight.path: weight.numpy() for weight in made.weights}, tmp_path / "w.safetensors")
+
+    loaded = load_model(tmp_path / "w.safetensors", (32, 32), architecture="MobileNetV2", classes=3)
+
+    image = numbers(1, 32, 32, 3)
+    np.testing.assert_array_equal(loaded(image), made(image))
+    with pytest.raises(InvalidBundle, match=r"MobileNetV2 needs predictions/kernel of \(1280, 4\).* has \(1280, 3\)"):
+        load_model(tmp_path / "w.safetensors", (32, 32), architecture="MobileNetV2", classes=4)
+    with pytest.raises(InvalidBundle, match="weights alone; say of what with --architecture"):
+        load_model(tmp_path / "w.safetensors")
+
+
+def test_a_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"\xff" * 99)
+
+    with pytest.raises(InvalidBundle, match="no safetensors file"):
+        load_model(tmp_path / "w.safetensors", (32, 32), architecture="MobileNetV2")

@@ -33,7 +33,8 @@ def pack(
     model: Annotated[
         Path,
         typer.Argument(
-            metavar="MODEL", help="An image classifier: .onnx, .keras, .h5, or a SavedModel (docs/models.md)."
+            metavar="MODEL",
+            help="An image classifier: .onnx, .keras, .h5, .safetensors, or a SavedModel.",
         ),
     ],
     labels: Annotated[
@@ -65,6 +66,10 @@ def pack(
             "a number, or a JSON list with one for each label."
         ),
     ] = "0.5",
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="For weights alone (.safetensors): a model of keras.applications, such as ResNet50."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a bundle of your own model.
@@ -83,6 +88,7 @@ def pack(
             size=_size(size),
             head=cast("Head | None", head),
             threshold=threshold,
+            architecture=architecture,
         )
     _show(packed, as_json)
 

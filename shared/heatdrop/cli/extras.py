@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 MODULES = {
     "explain": ("matplotlib", "scipy"),
-    "tensorflow": ("keras", "onnx", "tensorflow", "tf_keras_vis"),
+    "tensorflow": ("keras", "onnx", "safetensors", "tensorflow", "tf_keras_vis"),
     "train": ("skimage", "sklearn"),
     "analysis": ("pyarrow",),
     "local": ("awslambdaric", "data_store", "moto", "samtranslator", "yaml"),

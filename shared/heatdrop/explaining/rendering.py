@@ -105,8 +105,11 @@ def _laid_out(strength: NDArray[np.float32], size: tuple[int, int], place: Place
     down = (place.bottom - place.top) * height / strength.shape[0]
     left = place.left * width + across / 2 - 0.5
     top = place.top * height + down / 2 - 0.5
-    moved = cv2.warpAffine(strength, np.array([[across, 0, left], [0, down, top]]), (width, height))
-    return np.asarray(moved, np.float32)
+    move = np.array([[across, 0, left], [0, down, top]])
+    moved = np.asarray(cv2.warpAffine(strength, move, (width, height), borderMode=cv2.BORDER_REPLICATE), np.float32)
+    rows, columns = ((np.arange(side) + 0.5) / side for side in size)
+    seen = np.outer((rows >= place.top) & (rows < place.bottom), (columns >= place.left) & (columns < place.right))
+    return np.where(seen, moved, np.float32(0))
 
 
 def figure(

@@ -15,12 +15,16 @@ HEADS: tuple[Head, ...] = get_args(Head)
 _PICKLES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 
 
-def load_model(path: Path, size: tuple[int, int] | None = None) -> keras.Model:
+def load_model(
+    path: Path, size: tuple[int, int] | None = None, *, architecture: str | None = None, classes: int = 1000
+) -> keras.Model:
     """Load a model from a file of any known kind.
 
     Args:
-        path: ``.onnx``, ``.keras``, ``.h5``, or the folder of a SavedModel of Keras 2.
+        path: ``.onnx``, ``.keras``, ``.h5``, ``.safetensors``, or the folder of a SavedModel of Keras 2.
         size: (height, width) of its input in pixels, for a model that takes any.
+        architecture: of a file that holds weights alone (``.safetensors``), one of ``keras.applications``.
+        classes: how many such a model tells apart.
 
     Raises:
         InvalidBundle: it is missing, damaged, of no known kind, or could only be loaded by running code from it.
@@ -31,11 +35,15 @@ def load_model(path: Path, size: tuple[int, int] | None = None) -> keras.Model:
     if suffix in _PICKLES:
         raise InvalidBundle(
             f"{path} is a pickle, which runs code when it is opened, and is left closed; "
-            "export the model as ONNX (torch.onnx.export)"
+            "export the model as ONNX (torch.onnx.export), or its weights as safetensors"
         )
+    if suffix == ".safetensors":
+        from heatdrop.model.safe_weights import load_safetensors
+
+        return load_safetensors(path, architecture, classes, size)
     load = _LOADERS.get(suffix)
     if load is None:
-        known = ", ".join(_LOADERS)
+        known = ", ".join((*_LOADERS, ".safetensors"))
         raise InvalidBundle(f"{path} is of no known kind; give a file that ends in {known}, or a SavedModel's folder")
     return load(path, size)
 

@@ -135,6 +135,7 @@ def pack_file(
     size: tuple[int, int] | None = None,
     head: Head | None = None,
     threshold: str = "0.5",
+    architecture: str | None = None,
 ) -> Bundle:
     """Pack a model file with the class names that ``labels.read_labels`` finds in a labels file.
 
@@ -147,13 +148,14 @@ def pack_file(
         size: (height, width) of its input, for a model that takes any.
         head: makes probabilities of the logits that the model ends in.
         threshold: a number, or a JSON file with one for each label.
+        architecture: of a file that holds weights alone.
 
     Raises:
         InvalidBundle: as ``pack``; or a file cannot be read, or the model only by running code from it.
     """
     preprocessing = read_preprocessing(preprocess_as)
     names, thresholds = read_labels(labels), read_thresholds(threshold)
-    loaded = load_model(model, size)
+    loaded = load_model(model, size, architecture=architecture, classes=len(names))
     if head is not None:
         loaded = with_head(loaded, head)
     return pack(loaded, folder, name=name, labels=names, preprocess_as=preprocessing, threshold=thresholds)

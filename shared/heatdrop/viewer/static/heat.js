@@ -24,19 +24,25 @@ export function percentile(values, share) {
   return sorted[below] + (sorted[above] - sorted[below]) * (at - below);
 }
 
-/** A map (h, w) as strengths 0..1, enlarged to (height, width) between pixel centres. */
-export function strengths(values, [h, w], range, [height, width]) {
+/** A map that covers the whole picture. */
+export const WHOLE = { top: 0, left: 0, bottom: 1, right: 1 };
+
+/**
+ * A map (h, w) as strengths 0..1, enlarged to (height, width) between pixel centres. It lies at `place` in the picture
+ * (shares of its height and width); elsewhere the strength is 0.
+ */
+export function strengths(values, [h, w], range, [height, width], place = WHOLE) {
   const result = new Float32Array(height * width);
   if (!range.hasSignal) return result;
   const span = range.top - range.least;
   const scaled = Float32Array.from(values, (value) => Math.min(Math.max((value - range.least) / span, 0), 1));
-  const columns = steps(w, width);
-  const rows = steps(h, height);
-  for (let y = 0; y < height; y += 1) {
+  const columns = steps(w, width, place.left, place.right);
+  const rows = steps(h, height, place.top, place.bottom);
+  for (let y = rows.start; y < rows.end; y += 1) {
     const upper = rows.first[y] * w;
     const lower = rows.second[y] * w;
     const down = rows.weight[y];
-    for (let x = 0; x < width; x += 1) {
+    for (let x = columns.start; x < columns.end; x += 1) {
       const left = columns.first[x];
       const right = columns.second[x];
       const across = columns.weight[x];
@@ -48,17 +54,19 @@ export function strengths(values, [h, w], range, [height, width]) {
   return result;
 }
 
-function steps(from, to) {
+function steps(from, to, start, end) {
   const first = new Int32Array(to);
   const second = new Int32Array(to);
   const weight = new Float32Array(to);
   for (let index = 0; index < to; index += 1) {
-    const at = Math.min(Math.max(((index + 0.5) * from) / to - 0.5, 0), from - 1);
+    const share = ((index + 0.5) / to - start) / (end - start);
+    const at = Math.min(Math.max(share * from - 0.5, 0), from - 1);
     first[index] = Math.floor(at);
     second[index] = Math.min(first[index] + 1, from - 1);
     weight[index] = at - first[index];
   }
-  return { first, second, weight };
+  const within = (share) => Math.min(Math.max(Math.ceil(share * to - 0.5), 0), to);
+  return { first, second, weight, start: within(start), end: within(end) };
 }
 
 /** Colour strengths over a picture (RGBA bytes) into `target` (RGBA bytes): the stronger, the more opaque. */

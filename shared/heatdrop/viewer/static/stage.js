@@ -3,8 +3,8 @@
 import { drawScale, tableOf } from "./colormaps.js";
 import { el } from "./dom.js";
 import { raw } from "./format.js";
-import { blend, rangeOf, strengths } from "./heat.js";
-import { STANDARD_ERROR } from "./layers.js";
+import { blend, rangeOf, strengths, WHOLE } from "./heat.js";
+import { provenanceIn, STANDARD_ERROR } from "./layers.js";
 
 export class Stage {
   constructor() {
@@ -46,7 +46,8 @@ export class Stage {
     this.arrays = arrays;
     this.layer = { name, data, shape };
     this.range = rangeOf(data);
-    this.strength = strengths(data, shape, this.range, [this.canvas.height, this.canvas.width]);
+    this.place = provenanceIn(arrays).input?.place ?? WHOLE;
+    this.strength = strengths(data, shape, this.range, [this.canvas.height, this.canvas.width], this.place);
     this.nothing.hidden = this.range.hasSignal;
     this.least.textContent = raw(this.range.least);
     this.top.textContent = `${this.range.top < this.range.greatest ? "≥ " : ""}${raw(this.range.top)}`;
@@ -85,9 +86,17 @@ export class Stage {
     if (!this.layer) return;
     const box = this.canvas.getBoundingClientRect();
     const [h, w] = this.layer.shape;
-    const at = (position, size, count) => Math.min(Math.max(Math.floor((position / size) * count), 0), count - 1);
-    const row = at(event.clientY - box.top, box.height, h);
-    const column = at(event.clientX - box.left, box.width, w);
+    const { top, left, bottom, right } = this.place;
+    const at = (position, size, start, end) => (position / size - start) / (end - start);
+    const down = at(event.clientY - box.top, box.height, top, bottom);
+    const across = at(event.clientX - box.left, box.width, left, right);
+    if (this.place !== WHOLE && [down, across].some((share) => share < 0 || share >= 1)) {
+      this.readout.value = "The model did not see this part of the picture.";
+      return;
+    }
+    const within = (share, count) => Math.min(Math.max(Math.floor(share * count), 0), count - 1);
+    const row = within(down, h);
+    const column = within(across, w);
     const value = this.layer.data[row * w + column];
     const errors = this.errorsOfLayer;
     const error = errors ? ` ± ${raw(errors[row * w + column])}` : "";

@@ -192,6 +192,7 @@ def test_the_certificate_is_that_of_the_map_on_the_screen(page: Page, shown: str
 def test_the_most_faithful_kind_of_map_stands_first_and_becomes_what_is_asked_for(page: Page, shown: str) -> None:
     page.js("document.querySelectorAll('details').forEach((details) => (details.open = true))")
     page.says(".kinds tbody tr", "LayerCAM")
+    assert page.js("return document.documentElement.scrollWidth <= window.innerWidth"), "the page is too wide"
     page.click(".kinds tbody button")
     page.says(".kinds tbody button", "Default")
     page.browser.refresh()

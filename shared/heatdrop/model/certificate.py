@@ -18,6 +18,7 @@ METHOD_TITLES: dict[Method, str] = {
     "gradcam": "Grad-CAM",
     "gradcam++": "Grad-CAM++",
     "layercam": "LayerCAM",
+    "hirescam": "HiResCAM",
     "occlusion": "Occlusion",
     "rise": "RISE",
 }

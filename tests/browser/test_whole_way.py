@@ -141,7 +141,7 @@ def check_facts(page: Page, served: Served, image: dict[str, Any], bundle: Bundl
         page.says(".checks", check.statement)
     page.click("summary")
     page.says("details[open]", "AUC macro")
-    page.click("summary", 1)
+    page.click("details.panel > summary")
     facts = page.all("details[open]")[1].text
     for expected in (image["image_id"], image["key"], "stratified", "mean_abs", bundle.model.version, "Predict"):
         assert expected in facts

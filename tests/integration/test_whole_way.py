@@ -73,7 +73,8 @@ def test_every_file_has_a_final_answer_and_the_exit_code_is_0(run: Run) -> None:
 
 
 def test_answers_keep_the_contract(run: Run, small_bundle: Bundle) -> None:
-    names = ["file", "image_id", "state", "reason", "predictions", "picture", "heatmaps", "model", "timings_ms"]
+    names = ["file", "image_id", "state", "reason", "predictions", "unusual", "picture", "heatmaps", "trust", "model"]
+    names.append("timings_ms")
     for answer in run.results.values():
         assert list(answer) == names
         if answer["state"] == "REJECTED":

@@ -18,7 +18,6 @@ METHOD_TITLES: dict[Method, str] = {
     "gradcam": "Grad-CAM",
     "gradcam++": "Grad-CAM++",
     "layercam": "LayerCAM",
-    "hirescam": "HiResCAM",
     "occlusion": "Occlusion",
     "rise": "RISE",
 }

@@ -129,7 +129,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path, labels: Sequence[str
 def test_an_export_that_predicts_differently_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = packing.to_litert(sensitive := tiny_model())
     sensitive.layers[-1].kernel.assign(sensitive.layers[-1].kernel * 10)
-    monkeypatch.setattr(packing, "to_litert", lambda model: other)
+    monkeypatch.setattr(packing, "to_litert", lambda *_: other)
     with pytest.raises(InvalidBundle, match="differs from Keras by"):
         pack_tiny(sensitive, tmp_path / "b")
     assert not (tmp_path / "b").exists()

@@ -116,7 +116,8 @@ def test_image_deleted_since_fails_and_the_others_are_explained(
 def test_a_step_that_fails_for_one_image_fails_that_image_alone(
     cloud: Cloud, classified: tuple[str, list[Drop]], step: str
 ) -> None:
-    manifest_key, (first, second) = classified
+    manifest_key, drops = classified
+    first, second = (entry.drop for entry in cloud.manifest(drops[0])[1].images)
     real, calls = getattr(Explainer, step), []
 
     def fails_at_first(self: Explainer, *args: object) -> object:

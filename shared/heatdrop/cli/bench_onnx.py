@@ -15,7 +15,7 @@ def onnx(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME ...]", help="Which models; all by default.")
     ] = None,
-    folder: Annotated[Path, typer.Option(help="For the exported models.")] = BUILD / "bench" / "onnx",
+    folder: Annotated[Path | None, typer.Option(help="For the exported models; build/bench/onnx by default.")] = None,
     as_json: Json = False,
 ) -> None:
     """Export models of torchvision, timm, MONAI and torchxrayvision with random weights, and compare what is read.
@@ -26,6 +26,7 @@ def onnx(
         from heatdrop.bench.onnx_models import compare, write_models
 
     found = {}
+    folder = folder or BUILD / "bench" / "onnx"
     with console.messages.status("exporting") as status:
         write_models(folder, names or [], status.update)
         for model in sorted(folder.glob("*.onnx")):

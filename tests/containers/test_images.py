@@ -74,10 +74,19 @@ def test_heatmap_image_runs_as_a_user_without_rights(heatmaps_image: str) -> Non
     assert run_in(heatmaps_image, "id", "-u").stdout.strip() not in {"", "0"}
 
 
-def test_heatmap_image_holds_the_package_and_the_bundle(heatmaps_image: str) -> None:
-    script = "from heatdrop.model.bundle import open_bundle; from pathlib import Path; open_bundle(Path('/opt/bundle'))"
-    done = run_in(heatmaps_image, "python", "-c", f"import tensorflow; {script}")
+def test_heatmap_image_for_cpus_explains_without_tensorflow(heatmaps_image: str) -> None:
+    script = """
+import importlib.util
+from pathlib import Path
+from heatdrop.explaining.explainer import Explainer
+from heatdrop.model.bundle import open_bundle
+from heatdrop.vocabulary import ExplanationSettings
+Explainer(open_bundle(Path('/opt/bundle')), ExplanationSettings())
+print(importlib.util.find_spec('tensorflow'))
+"""
+    done = run_in(heatmaps_image, "python", "-c", script)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["None"]
 
 
 def test_layer_holds_the_package_without_what_only_images_need(built: Path) -> None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from heatdrop.aws.links import UPLOADS
 from heatdrop.aws.listing import ListedImage
@@ -90,6 +90,14 @@ class ExplanationRequest(FrozenModel):
     estimator: Estimator | None = None
     jitter: Jitter | None = None
     seed: Seed | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_booleans(cls, value: object) -> object:
+        """Python takes true for the number 1, which JSON does not."""
+        if isinstance(value, bool):
+            raise ValueError("true and false are no values of this setting")
+        return value
 
 
 class LabelOfModels(FrozenModel):

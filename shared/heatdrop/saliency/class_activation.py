@@ -17,7 +17,7 @@ from scipy.ndimage import zoom
 from heatdrop.saliency import checks
 from heatdrop.saliency.gradient_engine import Classes, Float, GradientEngine
 from heatdrop.saliency.litert_engine import LiteRtEngine
-from heatdrop.saliency.maps import SaliencyMaps, empty_invalid
+from heatdrop.saliency.maps import SaliencyMaps, empty_invalid_of, of_one_method
 from heatdrop.vocabulary import ActivationMethod
 
 _GREATEST_LOGIT = 60.0
@@ -75,19 +75,10 @@ def collected(
     remarks = []
     for index, image in enumerate(batch):
         maps[index] = maps_of(image, chosen[index])
-        said = empty_invalid({method: maps[index]}, {method: np.zeros_like(maps[index])}, image, chosen[index])
+        said = empty_invalid_of(method, maps[index], image, chosen[index])
         remarks.append((*said, *engine.head.missing("logit")))
-    return SaliencyMaps(
-        maps={method: maps},
-        standard_errors={},
-        relative_errors={},
-        classes=chosen,
-        scores=np.take_along_axis(scores, chosen, axis=1),
-        samples=np.zeros(len(batch), np.int64),
-        converged=np.ones(len(batch), np.bool_),
-        score=engine.head.explained("logit"),
-        warnings=tuple(remarks),
-    )
+    scores = np.take_along_axis(scores, chosen, axis=1)
+    return of_one_method(method, maps, chosen, scores, engine.head.explained("logit"), remarks)
 
 
 def class_activation_maps(

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from heatdrop.saliency import checks
 from heatdrop.saliency.gradient_engine import GradientEngine
 from heatdrop.saliency.integrated import blurred
-from heatdrop.saliency.maps import Float, SaliencyMaps, empty_invalid
+from heatdrop.saliency.maps import Float, SaliencyMaps, empty_invalid_of, of_one_method
 from heatdrop.saliency.noise import image_key
 from heatdrop.vocabulary import HidingMethod
 
@@ -70,19 +70,10 @@ def hiding_maps(
             )
             maps[index] = of_all[chosen[index]]
         # Of a constant image there is nothing to hide: its map stays empty, and is warned of.
-        errors = {str(method): np.zeros_like(maps[index])}
-        warnings.append(tuple(empty_invalid({str(method): maps[index]}, errors, image, chosen[index])))
-    return SaliencyMaps(
-        maps={str(method): maps},
-        standard_errors={},
-        relative_errors={},
-        classes=chosen,
-        scores=np.take_along_axis(scores, chosen, axis=1),
-        samples=np.zeros(len(batch), np.int64),
-        converged=np.ones(len(batch), np.bool_),
-        score="logit" if ends_in_logits else "probability",
-        seed=seed,
-        warnings=tuple(warnings),
+        warnings.append(tuple(empty_invalid_of(method, maps[index], image, chosen[index])))
+    scores = np.take_along_axis(scores, chosen, axis=1)
+    return of_one_method(
+        method, maps, chosen, scores, "logit" if ends_in_logits else "probability", warnings, seed=seed
     )
 
 

@@ -14,7 +14,7 @@ from heatdrop.errors import InvalidRequest
 from heatdrop.head import Score
 from heatdrop.saliency import checks
 from heatdrop.saliency.gradient_engine import GradientEngine, GraphSpec
-from heatdrop.saliency.maps import Float, SaliencyMaps, empty_invalid, score_warnings
+from heatdrop.saliency.maps import Float, SaliencyMaps, empty_invalid_of, of_one_method, score_warnings
 from heatdrop.saliency.noise import image_key, standard_normals
 
 NAME = "integrated_gradients"
@@ -64,21 +64,10 @@ def integrated_gradients(
         difference = image - blurred(image)
         gradients = _mean_gradients(engine, image, difference, chosen[index], steps, noise_level, explained, seed)
         maps[index] = np.abs((gradients * difference).sum(-1))
-        errors = {NAME: np.zeros_like(maps[index])}
-        said = empty_invalid({NAME: maps[index]}, errors, image, chosen[index])
+        said = empty_invalid_of(NAME, maps[index], image, chosen[index])
         warnings.append((*said, *score_warnings(scores[index], chosen[index], score, engine.head)))
-    return SaliencyMaps(
-        maps={NAME: maps},
-        standard_errors={},
-        relative_errors={},
-        classes=chosen,
-        scores=scores,
-        samples=np.full(len(batch), steps, np.int64),
-        converged=np.ones(len(batch), np.bool_),
-        score=explained,
-        sampling="stratified",
-        seed=seed,
-        warnings=tuple(warnings),
+    return of_one_method(
+        NAME, maps, chosen, scores, explained, warnings, samples=steps, sampling="stratified", seed=seed
     )
 
 

@@ -1,5 +1,6 @@
 """The result of every method: raw maps of a batch of images, and what must be known to read them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -53,6 +54,51 @@ class SaliencyMaps:
     sampling: Sampling | Literal["given"] | None = None
     seed: int = 0
     warnings: tuple[tuple[str, ...], ...] = field(default=())
+
+
+def of_one_method(
+    name: str,
+    maps: Float,
+    classes: NDArray[np.int64],
+    scores: Float,
+    score: Score,
+    warnings: Sequence[tuple[str, ...]],
+    *,
+    samples: int = 0,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+) -> SaliencyMaps:
+    """The result of a method that makes one map a class and tells no standard errors; see ``SaliencyMaps``.
+
+    Args:
+        name: of the method.
+        maps: (B, K, H, W).
+        classes: (B, K) class indices.
+        scores: (B, K), what the model says of them.
+        score: what the maps are of.
+        warnings: for each image.
+        samples: for each image, where the method takes some.
+        sampling: how their noise was drawn.
+        seed: what it was drawn from.
+    """
+    return SaliencyMaps(
+        maps={name: maps},
+        standard_errors={},
+        relative_errors={},
+        classes=classes,
+        scores=scores,
+        samples=np.full(len(maps), samples, np.int64),
+        converged=np.ones(len(maps), np.bool_),
+        score=score,
+        sampling=sampling,
+        seed=seed,
+        warnings=tuple(warnings),
+    )
+
+
+def empty_invalid_of(name: str, maps: Float, image: Float, classes: NDArray[np.int64]) -> list[str]:
+    """As ``empty_invalid``, for the maps (K, H, W) of a method that tells no standard errors."""
+    return empty_invalid({name: maps}, {name: np.zeros_like(maps)}, image, classes)
 
 
 def relative_error(values: Float, errors: Float) -> Float:

@@ -2,10 +2,11 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import Field
 from typing_extensions import override
 
 from heatdrop.errors import InvalidBundle, InvalidRequest
@@ -51,11 +52,13 @@ class BundleInS3(Bundle):
     """A bundle under ``s3://bucket/prefix``; each of its files is fetched into ``folder`` when it is read first."""
 
     uri: str
+    s3: Annotated[Any, Field(exclude=True, repr=False)]
+    """The client that fetches; making one takes longer than a cold start should."""
 
     @override
     def read(self, name: str) -> bytes:
         if not (self.folder / name).exists():
-            _fetch(self.uri, name, self.folder)
+            _fetch(self.s3, self.uri, name, self.folder)
         return super().read(name)
 
 
@@ -72,15 +75,15 @@ def open_bundle_at(uri: str, folder: Path | None = None) -> Bundle:
     if not in_s3(uri):
         return open_bundle(Path(uri))
     folder = folder or Path(tempfile.mkdtemp(prefix="bundle-"))
+    s3: S3Client = boto3.client("s3")
     for name in (LABELS, DESCRIPTION):
-        _fetch(uri, name, folder)
-    return BundleInS3(**dict(open_bundle(folder)), uri=uri)
+        _fetch(s3, uri, name, folder)
+    return BundleInS3(**dict(open_bundle(folder)), uri=uri, s3=s3)
 
 
-def _fetch(uri: str, name: str, folder: Path) -> None:
+def _fetch(s3: "S3Client", uri: str, name: str, folder: Path) -> None:
     bucket, prefix = _bucket_and_prefix(uri)
     key = f"{prefix}/{name}"
-    s3: S3Client = boto3.client("s3")
     try:
         s3.download_file(bucket, key, str(folder / name))
     except ClientError as error:

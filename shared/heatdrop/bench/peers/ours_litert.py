@@ -1,13 +1,13 @@
 """Heatdrop by LiteRT, as it explains on a CPU."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from heatdrop.bench.peers import Explain
+from heatdrop.bench.peers.by_engine import explain_by
 from heatdrop.head import GradientGraph
-from heatdrop.saliency import LiteRtEngine, smoothgrad
+from heatdrop.saliency import LiteRtEngine
 
 _GRAPH, _DESCRIPTION = "gradients.tflite", "gradients.json"
 
@@ -22,19 +22,7 @@ def load(folder: Path) -> Explain:
     engine = LiteRtEngine(
         (folder / _GRAPH).read_bytes(), description, lambda images: np.zeros((len(images), count), np.float32)
     )
-
-    def explain(image: Any, classes: list[int], samples: int, sigma: float, noise: Any) -> Any:
-        result = smoothgrad(
-            engine,
-            image[None],
-            np.array([classes]),
-            samples=samples,
-            noise_level=sigma / float(image.max() - image.min()),
-            noise=None if noise is None else noise[:, None],
-        )
-        return result.maps["mean_abs"][0]
-
-    return explain
+    return explain_by(engine)
 
 
 def _export(folder: Path) -> None:

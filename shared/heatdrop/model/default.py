@@ -5,6 +5,9 @@ from heatdrop.model import bundle as bundles
 from heatdrop.model.bundle import Bundle
 from heatdrop.project import BUILT_BUNDLE, MODEL_SOURCE
 
+_PACKING = b"with gradients"
+"""Changes when a bundle of the same source is packed otherwise, so that it is built anew, once."""
+
 
 def open_default() -> Bundle | None:
     """The built bundle; None when it has not been built yet or its source has changed since."""
@@ -12,8 +15,7 @@ def open_default() -> Bundle | None:
         bundle = bundles.open_bundle(BUILT_BUNDLE)
     except InvalidBundle:
         return None
-    is_current = bundle.description.source_digest == source_digest() and bundle.description.gradients
-    return bundle if is_current else None
+    return bundle if bundle.description.source_digest == source_digest() else None
 
 
 def build_default() -> Bundle:
@@ -31,4 +33,5 @@ def source_digest() -> str:
     """
     if not MODEL_SOURCE.is_dir():
         raise InvalidBundle("the chest X-ray model is not part of this installation; name a bundle with --bundle")
-    return bundles.digest(b"".join(path.read_bytes() for path in sorted(MODEL_SOURCE.iterdir())))
+    parts = (path.read_bytes() for path in sorted(MODEL_SOURCE.iterdir()))
+    return bundles.digest(_PACKING + b"".join(parts))

@@ -15,6 +15,11 @@ def first_problem(error: ValidationError) -> str:
     return f"{place}: {problem['msg']}" if place else problem["msg"]
 
 
+def first_line(error: Exception) -> str:
+    """What an error says first, as far as a person will read it; its kind if it says nothing."""
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+
+
 def counted(number: int, thing: str) -> str:
     """``1 image``, ``2 images``."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")

@@ -14,6 +14,7 @@ from heatdrop.saliency import SaliencyMaps, smoothgrad
 from heatdrop.saliency.network import Network
 from heatdrop.saliency.reading import read_network
 from heatdrop.saliency.tensorflow_engine import TensorFlowEngine
+from heatdrop.text import first_line
 
 BATCH_TOLERANCE = 1e-3
 """The greatest difference in any score that the other images of a batch may make."""
@@ -39,11 +40,13 @@ class Trial:
     """What TensorFlow made of trial pictures.
 
     Attributes:
+        engine: of the model.
         inputs: the pictures, preprocessed.
         maps: their maps.
         several: whether the model judges each label by itself: the probabilities of several labels do not sum to 1.
     """
 
+    engine: TensorFlowEngine
     inputs: NDArray[np.float32]
     maps: SaliencyMaps
     several: bool
@@ -63,17 +66,17 @@ def check_explainable(model: keras.Model, convention: Convention | Preprocessing
     except InvalidRequest as error:
         raise InvalidBundle(str(error)) from error
     except Exception as error:
-        raise InvalidBundle(f"the model cannot be read for explanations: {_first_line(error)}") from error
+        raise InvalidBundle(f"the model cannot be read for explanations: {first_line(error)}") from error
     scores = _check_scores(engine, inputs)
     try:
         found = smoothgrad(engine, inputs, top=min(engine.head.classes, CLASSES), samples=SAMPLES)
     except Exception as error:
         # TensorFlow raises many kinds of errors for what it cannot differentiate.
-        raise InvalidBundle(_no_gradient(_obstacle(model, inputs[:1]), _first_line(error))) from error
+        raise InvalidBundle(_no_gradient(_obstacle(model, inputs[:1]), first_line(error))) from error
     not_finite = any("not finite" in warning for said in found.warnings for warning in said)
     if not_finite or not found.maps["mean_abs"].any():
         raise InvalidBundle(_no_gradient(_obstacle(model, inputs[:1])))
-    return Trial(inputs, found, bool((np.abs(scores.sum(axis=1) - 1) > SUM_TOLERANCE).any()))
+    return Trial(engine, inputs, found, bool((np.abs(scores.sum(axis=1) - 1) > SUM_TOLERANCE).any()))
 
 
 def _check_scores(engine: TensorFlowEngine, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -82,7 +85,7 @@ def _check_scores(engine: TensorFlowEngine, inputs: NDArray[np.float32]) -> NDAr
         alone = engine.predict(inputs)
         together = engine.scores.build(engine.head.predicted)(tf.constant(inputs)).numpy()
     except Exception as error:
-        raise InvalidBundle(f"the model cannot compute several images at once: {_first_line(error)}") from error
+        raise InvalidBundle(f"the model cannot compute several images at once: {first_line(error)}") from error
     in_range = bool(((alone >= -ROUNDING) & (alone <= 1 + ROUNDING)).all())
     if engine.head.predicted == "logit" or not in_range:
         given = f"{alone.min():.3g} to {alone.max():.3g}"
@@ -96,10 +99,6 @@ def _check_scores(engine: TensorFlowEngine, inputs: NDArray[np.float32]) -> NDAr
             "replace what mixes them, such as a mean over the first axis"
         )
     return alone
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
 
 
 def _no_gradient(layer: str | None, problem: str = "") -> str:

@@ -12,6 +12,7 @@ from heatdrop.saliency.activations import last_convolution
 from heatdrop.saliency.gradient_graph import export_gradients
 from heatdrop.saliency.reading import read_network
 from heatdrop.saliency.scores import find_scores
+from heatdrop.text import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +34,10 @@ def gradients_of(model: keras.Model, trial: Trial) -> tuple[bytes, GradientGraph
     layer = last_convolution(read_network(model))
     try:
         graph, description = export_gradients(find_scores(model, layer), model.input_shape[1:], layer)
-        difference = _difference(LiteRtEngine(graph, description, lambda inputs: _scores(model, inputs)), trial)
+        difference = _difference(LiteRtEngine(graph, description, trial.engine.predict), trial)
     except Exception as error:
         # TensorFlow and its converter raise errors of many kinds, some of them a page long.
-        reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        reason = first_line(error)
     else:
         if difference <= TOLERANCE:
             return graph, description
@@ -51,8 +52,3 @@ def _difference(engine: LiteRtEngine, trial: Trial) -> float:
     axes = (2, 3)
     norms = np.linalg.norm(wanted, axis=axes)
     return float((np.linalg.norm(found - wanted, axis=axes) / np.where(norms > 0, norms, 1)).max())
-
-
-def _scores(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
-    scores = np.asarray(model(inputs, training=False))
-    return scores if scores.shape[1] > 1 else np.concatenate([1 - scores, scores], axis=1)

@@ -24,7 +24,7 @@ from tensorflow.python.keras.protobuf.saved_metadata_pb2 import SavedMetadata
 from heatdrop.errors import InvalidBundle
 from heatdrop.model.keras_config import parts_of
 from heatdrop.model.loading import load_keras_file
-from heatdrop.text import printable
+from heatdrop.text import first_line, printable
 
 METADATA = "keras_metadata.pb"
 _CONFIG = "model_config"
@@ -113,7 +113,7 @@ def load_saved_model(folder: Path) -> keras.Model:
         raise
     except Exception as error:
         # Keras and TensorFlow raise errors of many kinds for what is damaged or foreign.
-        problem = printable(str(error).strip().partition("\n")[0][:200]) or type(error).__name__
+        problem = printable(first_line(error))
         raise InvalidBundle(f"the SavedModel {folder} cannot be loaded safely: {problem}") from error
     return model
 

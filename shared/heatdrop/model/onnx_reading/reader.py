@@ -17,7 +17,7 @@ from heatdrop.model.onnx_reading.gelu import with_gelus
 from heatdrop.model.onnx_reading.nodes import Node, Operand, attributes_of, name_of
 from heatdrop.model.onnx_reading.table import OPERATORS
 from heatdrop.model.onnx_reading.values import Value
-from heatdrop.text import printable
+from heatdrop.text import first_line, printable
 
 MOST_VALUES = 2**28
 """Values of any result for one image: 1 GB."""
@@ -188,7 +188,7 @@ class _Reader:
             found = read(node)
         except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             # Keras and NumPy say so of shapes and attributes that do not fit.
-            reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+            reason = first_line(error)
             node.refuse(f"has inputs or attributes that do not fit ({printable(reason)})")
         return found if isinstance(found, list) else [found]
 

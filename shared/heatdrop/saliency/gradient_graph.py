@@ -9,7 +9,7 @@ import tensorflow as tf
 from heatdrop.head import GradientGraph
 from heatdrop.quiet import native_output_hidden
 from heatdrop.saliency.litert_engine import ACTIVATIONS, GRADIENTS
-from heatdrop.saliency.network import Network, Node
+from heatdrop.saliency.network import Node
 from heatdrop.saliency.operations import Function
 from heatdrop.saliency.portable_gradients import NotPortable, portable_gradients
 from heatdrop.saliency.scores import ScoreNetworks
@@ -131,8 +131,7 @@ class _Graph:
 
 
 def _gradient(of: Any, by: Any, weights: Any) -> Any:
-    # Sums of two at a time: LiteRT computes a sum of many slowly.
-    (found,) = tf.gradients(of, by, weights, aggregation_method=tf.AggregationMethod.EXPERIMENTAL_TREE)
+    (found,) = tf.gradients(of, by, weights)
     if found is None:
         raise NotPortable("no gradient comes through")
     return found
@@ -146,7 +145,7 @@ def _tail(scores: ScoreNetworks) -> Function | None:
     known = len(logits.nodes)
     if not all(map(_same, logits.nodes, probabilities.nodes[:known])):
         return None
-    return Network(probabilities.nodes).build_values(plain=True)
+    return probabilities.build_values(plain=True)
 
 
 def _same(one: Node, other: Node) -> bool:

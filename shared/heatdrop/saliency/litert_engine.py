@@ -1,6 +1,6 @@
 """Gradients by LiteRT, from a graph that ``gradient_graph`` has written: loaded in a moment, without TensorFlow."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -115,17 +115,13 @@ class LiteRtEngine(GradientEngine):
         """
         if not self._description.layer:
             raise InvalidRequest("model has no convolution, whose results this method draws")
-        gradients, logits = [], []
         upstream = self._upstream(classes)
-        most = max(self._description.slots)
         with self._an_interpreter() as interpreter:
             runner = interpreter.get_signature_runner(ACTIVATIONS)
-            for first in range(0, len(upstream), most):
-                rows = upstream[first : first + most]
-                found = runner(images=image[None], upstream=np.pad(rows, ((0, most - len(rows)), (0, 0))))
-                gradients.append(found["gradients"][: len(rows)])
-                logits.append(rows @ found["outputs"][0])
-        return found["activations"][0], np.concatenate(gradients), np.concatenate(logits)
+            passes = _passes(upstream, (max(self._description.slots),))
+            found = [runner(images=image[None], upstream=rows) for rows in passes]
+        gradients = np.concatenate([each["gradients"] for each in found])[: len(classes)]
+        return found[0]["activations"][0], gradients, upstream @ found[0]["outputs"][0]
 
     def _gradients(self, images: Float, classes: Classes, score: Score) -> Float:
         """(b, H, W, C) and (K,) to (K, b, H, W, C); b is the batch of the graph or less."""
@@ -137,7 +133,7 @@ class LiteRtEngine(GradientEngine):
             inputs["of_probability"] = np.float32(score == "probability")
         found = []
         with self._an_interpreter() as interpreter:
-            for rows in self._passes(upstream):
+            for rows in _passes(upstream, self._description.slots):
                 runner = interpreter.get_signature_runner(f"{GRADIENTS}{len(rows)}")
                 found.append(runner(upstream=rows, **inputs)["gradients"][:, : len(images)])
         return np.concatenate(found)[: len(classes)]
@@ -157,13 +153,14 @@ class LiteRtEngine(GradientEngine):
             return np.where(classes == 0, np.float32(-1), np.float32(1))[:, None]
         return np.eye(self.head.classes, dtype=np.float32)[classes]
 
-    def _passes(self, upstream: Float) -> Iterable[Float]:
-        """Parts of ``upstream`` (K, outputs) for which there is a signature; what fills the last one up comes last."""
-        most = max(self._description.slots)
-        for first in range(0, len(upstream), most):
-            rows = upstream[first : first + most]
-            slots = min(count for count in self._description.slots if count >= len(rows))
-            yield np.pad(rows, ((0, slots - len(rows)), (0, 0)))
+
+def _passes(upstream: Float, slots: Sequence[int]) -> Iterator[Float]:
+    """Parts of ``upstream`` (K, outputs) with as many rows as a signature takes; zeros fill up the last one."""
+    most = max(slots)
+    for first in range(0, len(upstream), most):
+        rows = upstream[first : first + most]
+        taken = min(count for count in slots if count >= len(rows))
+        yield np.pad(rows, ((0, taken - len(rows)), (0, 0)))
 
 
 def _sum_of_power(gradients: Float, power: Power) -> Float:
